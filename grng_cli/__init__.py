@@ -1,0 +1,1 @@
+"""The command line of grng: parses, calls the library, prints."""
