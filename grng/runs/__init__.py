@@ -1,0 +1,1 @@
+"""What a run is, before anyone trains it: its configuration, identity, directory and result."""
