@@ -1,0 +1,1 @@
+"""Experiments: many configs handed to an executor."""

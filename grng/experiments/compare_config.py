@@ -1,0 +1,185 @@
+"""The schema of a comparison: which optimizers, with which seeds, on what, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from grng.errors import GrngError, suggest
+from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
+from grng.runs.config import (
+    Count,
+    DatasetConfig,
+    Label,
+    LoggingConfig,
+    MachineConfig,
+    ModelConfig,
+    Name,
+    OptimizerConfig,
+    Positive,
+    Section,
+    Seed,
+    TrainingConfig,
+)
+
+DEFAULT_OPTIMIZERS = ("sgd", "adamw", "kfac", "sophia-g", "ring", "reng", "r-kalman")
+DEFAULT_REFERENCE = "adamw"
+MAX_SEEDS = 10_000
+
+
+def _complain(error: GrngError) -> PydanticCustomError:
+    """Return a parser's error as one of pydantic's, so that it gets its file and line like every other."""
+    text = f"{error.message}. {error.hint}" if error.hint else error.message
+    return PydanticCustomError("grng", "{text}", {"text": text})
+
+
+class Entry(OptimizerConfig):
+    """One optimizer of a comparison: as a run's, with a label; `ring[rho=0.1]` is `{name: ring, rho: 0.1}`."""
+
+    label: Label | None = None
+    """The row's name; null: the name with the hyperparameters given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return _entry(parse_spec(value))
+        except GrngError as error:
+            raise _complain(error) from None
+
+    @property
+    def spec(self) -> OptimizerSpec:
+        """The entry with its label filled in."""
+        given = self.hyperparameters
+        return OptimizerSpec(self.label or make_label(self.name, given), self.name, given)
+
+
+def _entry(spec: OptimizerSpec) -> dict[str, Any]:
+    return {"name": spec.name, **spec.hyperparameters, "label": spec.label}
+
+
+class BudgetConfig(TrainingConfig):
+    """As a run's `training`, and a budget in seconds: each optimizer gets the steps that it does in that time."""
+
+    alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"epochs", "steps", "seconds"}),)
+
+    eval_every: Count | None = 9
+    """Steps between evaluations, besides those at every epoch's end: how finely time to target is told."""
+    seconds: Positive | None = None
+    """Training seconds per run, instead of `epochs` or `steps`; measured once per optimizer and turned into steps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_or_steps(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        given = [key for key in ("epochs", "steps", "seconds") if value.get(key) is not None]
+        if len(given) > 1:
+            text = f"{' and '.join(given)} exclude each other; give one"
+            raise PydanticCustomError("alternatives", "{text}", {"text": text, "key": given[-1]})
+        return value if given else {**value, "epochs": 3}
+
+
+def _optimizers(value: Any) -> Any:
+    """Take `ring,adamw` for a list of two."""
+    if not isinstance(value, str):
+        return value
+    try:
+        specs = parse_specs(value)
+    except GrngError as error:
+        raise _complain(error) from None
+    return [_entry(spec) for spec in specs]
+
+
+def _seeds(value: Any) -> Any:
+    """Take a number n for the seeds 0 to n - 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    if not 1 <= value <= MAX_SEEDS:
+        text = f"must be a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds, not {value}"
+        raise PydanticCustomError("seeds", "{text}", {"text": text})
+    return list(range(value))
+
+
+class CompareConfig(Section):
+    """A comparison: every optimizer with every seed, on one model and one data set, with the same budget.
+
+    `logging`, `machine`, `reference`, `expect`, `workers` and `output` are no part of its identity.
+    """
+
+    optimizers: Annotated[list[Entry], BeforeValidator(_optimizers), Field(min_length=1)] = Field(
+        default_factory=lambda: [Entry(name=name) for name in DEFAULT_OPTIMIZERS]
+    )
+    """The rows of the table, in order: names, `name[key=value]`, or mappings."""
+    seeds: Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)] = Field(
+        default_factory=lambda: [0, 1, 2]
+    )
+    """A number of seeds, or a list of seeds."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The model; a bare string is its name."""
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+    """The data set; a bare string is its name."""
+    training: BudgetConfig = Field(default_factory=BudgetConfig)
+    """The budget of every run, batches and schedule."""
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+    """What each run writes while training."""
+    machine: MachineConfig = Field(default_factory=MachineConfig)
+    """Where it runs; `threads` is per run."""
+    reference: Name | None = None
+    """The row that the others are compared with; null: adamw if it takes part, else the first."""
+    expect: list[str] = Field(default_factory=list)
+    """What must hold in the end, such as `ring.test_accuracy > adamw.test_accuracy - 0.02`."""
+    workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    """Runs at once; 0: one after the other in this process; null: as the cores allow."""
+    output: Annotated[Path, Field(strict=False)] | None = None
+    """The experiment's directory; null: runs/compare-<id>."""
+
+    @field_validator("optimizers")
+    @classmethod
+    def _labels_differ(cls, value: list[Entry]) -> list[Entry]:
+        labels = [entry.spec.label for entry in value]
+        for label in labels:
+            if labels.count(label) > 1:
+                text = f"{label!r} is there twice; give one of them another label or other hyperparameters"
+                raise PydanticCustomError("duplicate", "{text}", {"text": text})
+            if label.startswith("."):
+                text = f"the label {label!r} begins with a dot, which would hide its directory"
+                raise PydanticCustomError("label", "{text}", {"text": text})
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: list[int]) -> list[int]:
+        for seed in value:
+            if value.count(seed) > 1:
+                raise PydanticCustomError("duplicate", "seed {seed} is there twice", {"seed": seed})
+        return value
+
+    @property
+    def specs(self) -> list[OptimizerSpec]:
+        """The optimizers, labels filled in."""
+        return [entry.spec for entry in self.optimizers]
+
+    @property
+    def chosen_reference(self) -> str:
+        """The label of the row that the others are compared with.
+
+        Raises:
+            GrngError: `reference` names no row.
+        """
+        labels = [spec.label for spec in self.specs]
+        if self.reference is None:
+            return DEFAULT_REFERENCE if DEFAULT_REFERENCE in labels else labels[0]
+        if self.reference not in labels:
+            raise GrngError(
+                f"the reference {self.reference!r} does not take part",
+                where="--reference",
+                hint=suggest(self.reference, labels, otherwise=f"Taking part: {', '.join(labels)}."),
+            )
+        return self.reference

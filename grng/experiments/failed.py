@@ -1,0 +1,63 @@
+"""The result of a run that crashed: written by whoever watched it, since it could not do so itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grng.errors import GrngError
+
+if TYPE_CHECKING:
+    from grng.runs.config import RunConfig
+    from grng.runs.result import RunResult
+
+
+def is_users(error: Exception) -> bool:
+    """Return whether `error` is for the user to mend, unlike a crash or a shortage of memory: a result of the run."""
+    from grng.training.errors import RunFailed
+
+    return isinstance(error, GrngError) and not isinstance(error, RunFailed)
+
+
+def record_failure(config: RunConfig, directory: Path, message: str) -> RunResult:
+    """Write a `result.json` with status failed into `directory`, unless the run has written its own, and return it.
+
+    Args:
+        config: The run's resolved config.
+        directory: The run's directory; made when the run did not come so far.
+        message: What happened.
+
+    Raises:
+        RunDirectoryError: If it cannot be written.
+    """
+    from grng.runs.files import explain_os_errors
+    from grng.runs.identity import run_id
+    from grng.runs.result import RunResult
+
+    path = directory / "result.json"
+    if path.exists():
+        own = RunResult.load(path)
+        if own.status == "failed":
+            return own
+    now = datetime.now(UTC)
+    result = RunResult(
+        status="failed",
+        reason="crash",
+        message=message,
+        label=config.label or config.optimizer.name,
+        optimizer=config.optimizer.name,
+        hyperparameters=config.optimizer.hyperparameters,
+        model=config.model.name,
+        dataset=config.dataset.name,
+        seed=config.seed,
+        epochs=config.training.epochs,
+        batch_size=config.training.batch_size,
+        run_id=run_id(config),
+        created=now,
+        finished=now,
+    )
+    with explain_os_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    result.save(path)
+    return result

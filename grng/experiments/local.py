@@ -1,0 +1,215 @@
+"""A pool on this machine: one process per run, each on cores of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grng.experiments import server, worker
+from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
+from grng.experiments.failed import is_users, record_failure
+from grng.experiments.slots import Slot
+
+if TYPE_CHECKING:
+    from grng.runs.config import RunConfig
+    from grng.runs.result import RunResult
+
+ATTEMPTS = 2
+"""A run whose worker dies gets one retry, which resumes."""
+
+STOP = signal.SIGTERM
+"""Tells a worker to save itself and stop; one that has not begun yet dies of it without a word, unlike of SIGINT."""
+
+STOP_SECONDS = 60.0
+"""How long a worker that was told to stop may take to save itself before it is killed."""
+
+_LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """Event: the worker of a run died.
+
+    Args:
+        pid: Its process id.
+        reason: How it ended, in words.
+        retried: Whether the run gets another worker.
+    """
+
+    pid: int
+    reason: str
+    retried: bool
+
+
+class Cancelled(KeyboardInterrupt):
+    """The executor was told to cancel before this run had ended; the run saved what it had."""
+
+
+@dataclass
+class _Run:
+    config: RunConfig
+    directory: Path
+    on_event: EventHandler
+    rerun: bool
+    future: Future[RunResult] = field(default_factory=Future)
+
+
+class LocalExecutor(Executor):
+    """Shares a machine among worker processes.
+
+    Args:
+        slots: One per worker: its cores, threads and GPU (`grng.experiments.slots.share_out`).
+        runner: What a worker calls; picklable.
+    """
+
+    def __init__(self, slots: Sequence[Slot], *, runner: Runner = run_training) -> None:
+        self._runner = runner
+        self._waiting: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # starting and reaping processes, and who runs
+        self._running: set[ForkServerProcess] = set()
+        self._stopping = False
+        server.start_early()
+        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in slots]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
+    ) -> Future[RunResult]:
+        """Queue a run; workers take runs in the order in which they were submitted."""
+        run = _Run(config, directory, on_event or ignore_event, rerun)
+        self._waiting.put(run)
+        return run.future
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """End the pool; with `cancel` every worker is told once and has the time to save, a second interrupt kills."""
+        if cancel:
+            self._stop_workers()
+        for _ in self._threads:
+            self._waiting.put(None)
+        try:
+            for thread in self._threads:
+                thread.join(STOP_SECONDS if cancel else None)
+        except BaseException:
+            self._stop_workers()
+            self._signal(signal.SIGKILL)
+            raise
+        self._signal(signal.SIGKILL)
+
+    def _stop_workers(self) -> None:
+        with self._lock:
+            already, self._stopping = self._stopping, True
+        if not already:
+            self._signal(STOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._lock:
+            for process in self._running:
+                if process.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, number)
+
+    def _serve(self, slot: Slot) -> None:
+        """Do one run after the other on `slot`: the life of one of the pool's threads."""
+        while (run := self._waiting.get()) is not None:
+            if self._stopping:
+                run.future.cancel()
+            if not run.future.set_running_or_notify_cancel():
+                continue
+            try:
+                run.future.set_result(self._do(run, slot))
+            except BaseException as error:
+                run.future.set_exception(error)
+
+    def _do(self, run: _Run, slot: Slot) -> RunResult:
+        """Do one run, with one retry when its worker dies."""
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            # A retry resumes: what a rerun was to throw away is gone by then.
+            message = self._attempt(run, slot, rerun=run.rerun and attempt == 0)
+            if self._stopping and not isinstance(message, worker.Done):
+                raise Cancelled
+            if isinstance(message, worker.Done):
+                return message.result
+            if isinstance(message, worker.Failed):
+                return _failed(run, message.error, message.trace)
+            reason = message.reason
+            run.on_event(WorkerDied(message.pid, reason, retried=attempt + 1 < ATTEMPTS))
+        return _failed(run, RuntimeError(f"the worker died twice; the last time {reason}"), "")
+
+    def _attempt(self, run: _Run, slot: Slot, *, rerun: bool) -> worker.Done | worker.Failed | WorkerDied:
+        """Do one run in a new process, passing its events on."""
+        with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
+            log = Path(scratch, "log")
+            job = worker.Job(run.config, run.directory, slot, rerun, log, self._runner)
+            process, channel = self._start(job)
+            pid = process.pid or 0
+            with channel:
+                ending = _listen(channel, run.on_event)
+            code = self._reap(process)
+            if isinstance(ending, worker.Done | worker.Failed):
+                return ending
+            reason = "it was told to stop" if ending else _how(code, log)
+            return WorkerDied(pid, reason, retried=False)
+
+    def _start(self, job: worker.Job) -> tuple[ForkServerProcess, Connection]:
+        context = server.context()
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=worker.main, args=(job, sender))
+        # Under the lock: Process.start also polls the other processes, which must not meet their own thread's join.
+        with self._lock:
+            process.start()
+            sender.close()  # so that the end of the worker is the end of the pipe
+            self._running.add(process)
+            if self._stopping and process.pid is not None:
+                os.kill(process.pid, STOP)
+        return process, receiver
+
+    def _reap(self, process: ForkServerProcess) -> int:
+        wait([process.sentinel])
+        with self._lock:
+            self._running.discard(process)
+            process.join()
+            code = process.exitcode
+            process.close()
+        return code if code is not None else -1
+
+
+def _listen(channel: Connection, on_event: EventHandler) -> worker.Done | worker.Failed | worker.Stopped | None:
+    """Pass events on until the worker's last word, which is returned; None: it died without one."""
+    while True:
+        try:
+            message = channel.recv()
+        except (EOFError, OSError):
+            return None
+        if not isinstance(message, worker.Event):
+            return message  # type: ignore[no-any-return]
+        on_event(message.event)
+
+
+def _how(code: int, log: Path) -> str:
+    """Say how a process ended, with the last that it printed."""
+    try:
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    except ValueError:
+        how = f"exit code {code}"
+    tail = log.read_text(errors="replace")[-_LOG_TAIL:].strip() if log.exists() else ""
+    return f"{how}: {tail}" if tail else how
+
+
+def _failed(run: _Run, error: Exception, trace: str) -> RunResult:
+    """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
+    if is_users(error):
+        raise error
+    return record_failure(run.config, run.directory, trace or str(error))

@@ -1,0 +1,167 @@
+"""The pool, with real worker processes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from grng.errors import GrngError
+from grng.experiments.local import Cancelled, LocalExecutor, WorkerDied
+from grng.experiments.slots import Slot
+from grng.runs.config import RunConfig
+from grng.runs.result import RunResult
+from tests.experiments import runners
+
+CORE = min(os.sched_getaffinity(0))
+SLOT = Slot((CORE,), 1)
+
+
+def wait_for(path: Path, *, seconds: float = 60.0) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text():
+            return path.read_text()
+        time.sleep(0.02)
+    raise AssertionError(f"{path} did not appear")
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def wait_until_gone(pid: int, *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def test_a_worker_is_pinned_and_its_server_is_bare(tmp_path: Path) -> None:
+    events: list[Any] = []
+    with LocalExecutor([Slot((CORE,), 1, "7")], runner=runners.look) as pool:
+        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed), on_event=events.append) for seed in range(2)]
+        seen = [ast.literal_eval(future.result().message or "") for future in futures]
+    for one in seen:
+        assert one["cores"] == [CORE]
+        assert one["threads"] == 1
+        assert one["gpu"] == "7"
+        assert one["server_threads"] == 1, "a fork of a process with threads may hang"
+        assert not one["cuda"]
+        assert one["preloaded"]
+        assert one["session"] != os.getsid(0)
+        assert not one["time_shared"]
+        assert not one["rerun"]
+    assert seen[0]["pid"] != seen[1]["pid"] != os.getpid()
+    assert events == [{"seed": 0}, {"seed": 1}]
+
+
+def test_what_the_slot_shares_and_what_is_rerun_is_passed_on(tmp_path: Path) -> None:
+    with LocalExecutor([Slot((), 2, time_shared=True)], runner=runners.look) as pool:
+        seen = ast.literal_eval(pool.submit(RunConfig(), tmp_path, rerun=True).result().message or "")
+    assert seen["time_shared"]
+    assert seen["rerun"]
+    assert seen["threads"] == 2
+    assert set(seen["cores"]) == os.sched_getaffinity(0)
+
+
+def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
+    events: list[Any] = []
+    with LocalExecutor([SLOT], runner=runners.die_once) as pool:
+        result = pool.submit(RunConfig(), tmp_path / "run", on_event=events.append, rerun=True).result()
+    assert result.status == "finished"
+    assert result.message == "rerun=False", "a retry resumes"
+    (died,) = events
+    assert isinstance(died, WorkerDied)
+    assert (died.reason, died.retried) == ("killed by SIGKILL", True)
+
+
+def test_a_worker_that_dies_twice_fails_its_run_alone(tmp_path: Path) -> None:
+    with LocalExecutor([SLOT], runner=runners.die) as pool:
+        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed)) for seed in range(3)]
+        results = [future.result() for future in futures]
+    assert [result.status for result in results] == ["finished", "failed", "finished"]
+    assert results[1].reason == "crash"
+    assert results[1].message is not None
+    assert "died twice; the last time killed by SIGKILL: the last words of the worker" in results[1].message
+    assert RunResult.load(tmp_path / "1" / "result.json") == results[1]
+
+
+def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: Path) -> None:
+    with LocalExecutor([SLOT], runner=runners.complain) as pool:
+        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed)) for seed in range(3)]
+        assert futures[0].result().status == "finished"
+        with pytest.raises(GrngError) as caught:
+            futures[1].result()
+        failed = futures[2].result()
+    assert str(caught.value) == f"{tmp_path / '1'}: the directory is in use Wait."
+    assert failed.status == "failed"
+    assert failed.message is not None
+    assert "raise Unpicklable" in failed.message, "the traceback is kept"
+
+
+def test_cancelling_stops_what_runs_and_drops_what_waits(tmp_path: Path) -> None:
+    pool = LocalExecutor([SLOT], runner=runners.wait_long)
+    running = pool.submit(RunConfig(), tmp_path / "0")
+    waiting = pool.submit(RunConfig(seed=1), tmp_path / "1")
+    pid = int(wait_for(tmp_path / "0" / "pid"))
+    pool.shutdown(cancel=True)
+    with pytest.raises(Cancelled):
+        running.result(timeout=1)
+    with pytest.raises(CancelledError):
+        waiting.result(timeout=1)
+    assert (tmp_path / "0" / "signals").read_text() == str(int(signal.SIGTERM)), "told once"
+    assert not (tmp_path / "1").exists()
+    assert not is_alive(pid)
+
+
+def test_leaving_the_pool_by_an_exception_cancels(tmp_path: Path) -> None:
+    pool = LocalExecutor([SLOT], runner=runners.wait_long)
+    future = pool.submit(RunConfig(), tmp_path)
+    wait_for(tmp_path / "pid")
+    pool.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert isinstance(future.exception(timeout=1), Cancelled)
+
+
+def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grng.experiments.local.STOP_SECONDS", 0.5)
+    pool = LocalExecutor([SLOT], runner=runners.ignore_everything)
+    pool.submit(RunConfig(), tmp_path)
+    pid = int(wait_for(tmp_path / "pid"))
+    pool.shutdown(cancel=True)
+    assert wait_until_gone(pid, seconds=5)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from grng.experiments.local import LocalExecutor
+from grng.experiments.slots import Slot
+from grng.runs.config import RunConfig
+from tests.experiments import runners
+
+if __name__ == "__main__":
+    pool = LocalExecutor([Slot((), 1)], runner=getattr(runners, sys.argv[1]))
+    pool.submit(RunConfig(), Path(sys.argv[2])).result()
+"""
+
+
+@pytest.mark.parametrize("runner", ["wait_long", "ignore_everything"])
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, runner: str) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, str(script), runner, str(tmp_path / "run")], env=environment)
+    pid = int(wait_for(tmp_path / "run" / "pid"))
+    parent.kill()
+    parent.wait()
+    assert wait_until_gone(pid, seconds=6)
