@@ -141,7 +141,7 @@ def _refusal(name: str, error: Exception, img_size: int) -> GrngError:
     if "unexpected keyword argument" in text:
         key = text.rpartition("argument ")[2].strip("'")
         return GrngError(f"the model {name} takes no argument {key!r}.", where="model.kwargs")
-    return GrngError(f"timm could not build {name} for images of {img_size}×{img_size} pixels: {text}")
+    return GrngError(f"timm could not build {name} for images of {img_size}×{img_size} pixels: {text.rstrip('.')}.")
 
 
 def _try_one_image(model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int) -> None:
@@ -156,7 +156,7 @@ def _try_one_image(model: nn.Module, name: str, shape: tuple[int, int, int], num
         except Exception as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise GrngError(
-                f"the model {name} cannot take images of {shape[1]}×{shape[2]} pixels: {text}",
+                f"the model {name} cannot take images of {shape[1]}×{shape[2]} pixels: {text.rstrip('.')}.",
                 hint="Set another dataset.img_size (--img-size): 224 suits most. Or is it model.kwargs?",
             ) from error
     if not isinstance(output, torch.Tensor) or output.shape != (1, num_classes):

@@ -32,11 +32,11 @@ def read_verified(name: str) -> bytes:
         data = (folder / name).read_bytes()
         expected = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["files"][name]["sha256"]
     except (OSError, ValueError, KeyError) as error:
-        raise GrngError("the bundled data cannot be read", where=str(folder / name), hint=reinstall) from error
+        raise GrngError("the bundled data cannot be read.", where=str(folder / name), hint=reinstall) from error
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise GrngError(
-            f"the bundled data is damaged: its SHA-256 is {found}, not {expected}",
+            f"the bundled data is damaged: its SHA-256 is {found}, not {expected}.",
             where=str(folder / name),
             hint=reinstall,
         )

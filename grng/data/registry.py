@@ -50,7 +50,7 @@ class DatasetInfo:
         """Raise a `GrngError` unless images of this data set can be given with `img_size` pixels a side."""
         if not MIN_IMG_SIZE <= img_size <= MAX_IMG_SIZE:
             raise GrngError(
-                f"the image size of {self.name} must be from {MIN_IMG_SIZE} to {MAX_IMG_SIZE} pixels, not {img_size}",
+                f"the image size of {self.name} must be from {MIN_IMG_SIZE} to {MAX_IMG_SIZE} pixels, not {img_size}.",
                 hint=f"Its default is {self.img_size}.",
             )
 

@@ -74,16 +74,16 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 def _explanation(error: OSError) -> tuple[str, str | None]:
     if error.errno in _FULL:
-        return "no space left on the disk", "Free some space, then give the same command again: it resumes."
+        return "no space left on the disk.", "Free some space, then give the same command again: it resumes."
     if error.errno in _FORBIDDEN:
-        return "is not writable", "Choose another directory with --output, or change its permissions."
+        return "is not writable.", "Choose another directory with --output, or change its permissions."
     if error.errno == errno.ENOENT:
-        return "does not exist", None
+        return "does not exist.", None
     if error.errno == errno.ENOTDIR:
-        return "lies below something that is not a directory", "Choose another directory with --output."
+        return "lies below something that is not a directory.", "Choose another directory with --output."
     if error.errno == errno.ENAMETOOLONG:
-        return "the name is too long for the file system", "Choose a shorter --output."
-    return f"cannot be used: {error.strerror or error}", None
+        return "the name is too long for the file system.", "Choose a shorter --output."
+    return f"cannot be used: {error.strerror or error}.", None
 
 
 def _umask() -> int:

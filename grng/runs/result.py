@@ -182,13 +182,13 @@ def _unreadable(path: Path, error: ValidationError) -> RunDirectoryError:
     first = error.errors(include_url=False)[0]
     if first["loc"] == ("schema_version",):
         return RunDirectoryError(
-            f"has schema version {first['input']!r}, this grng reads version {SCHEMA_VERSION}",
+            f"has schema version {first['input']!r}, this grng reads version {SCHEMA_VERSION}.",
             where=str(path),
             hint="Read it with the grng that wrote it, or do the run again in another directory.",
         )
     key = ".".join(map(str, first["loc"]))
     return RunDirectoryError(
-        f"is damaged or no result of grng: {key + ': ' if key else ''}{first['msg']}",
+        f"is damaged or no result of grng: {key + ': ' if key else ''}{first['msg']}.",
         where=str(path),
         hint="Remove the run's directory to do the run again.",
     )

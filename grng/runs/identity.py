@@ -1,0 +1,48 @@
+"""A run's name by what it computes: two configs have one id exactly if they describe the same training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from grng.runs.config import RunConfig
+
+NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
+SHORT_LENGTH = 8
+
+_MAX_NAME = 120
+_KEPT = re.compile(r"[A-Za-z0-9._=,\[\]+-]")
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the SHA-256 (hex) of a resolved config's canonical JSON, without label, logging, machine and output.
+
+    Raises:
+        ValueError: If `config` is not resolved: its id would not hold the defaults that it runs with.
+    """
+    if config.dataset.img_size is None or config.training.target is None:
+        raise ValueError("a run id is of a resolved config: call grng.runs.config.resolve first")
+    content = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_ID))
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def short_id(full: str) -> str:
+    """Return the first characters of a run id, enough to tell the runs of a person apart."""
+    return full[:SHORT_LENGTH]
+
+
+def directory_name(label: str) -> str:
+    """Return a name for a directory that holds what is labelled `label`.
+
+    ASCII letters, digits and `._-=,[]+` are kept, other characters become `_`. A name that differs from its label, or
+    that a file system may take for another one (it ignores case), ends with `~` and a hash of the label, so that two
+    labels never share a name: `~` occurs in no label that is kept.
+    """
+    kept = "".join(character if _KEPT.match(character) else "_" for character in label)[:_MAX_NAME]
+    plain = kept == label and kept == kept.lower() and kept and not kept.startswith(".") and not kept.endswith(".")
+    if plain:
+        return kept
+    digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{kept.strip('.')}~{digest}"
