@@ -1,0 +1,1 @@
+"""One run: the only training loop, what makes runs comparable (seeding, pairing, clock) and safe (checkpoints)."""

@@ -1,0 +1,115 @@
+"""TensorBoard: scalars (train/, eval/, optimizer/, time/, final/), coverage as text, hyperparameters with scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import summary
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from grng.runs.config import RunConfig
+from grng.runs.files import explain_os_errors
+from grng.runs.result import RunResult
+from grng.training.events import EpochDone, Evaluated, Event, RunEnded, RunStarted, StepDone
+
+_hparams: Any = summary.hparams  # has no types
+_FINAL = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+class TensorBoard:
+    """Writes a run's events to TensorBoard files in the run directory.
+
+    Args:
+        directory: The run directory.
+        purge_step: On resuming, the first step that this process will do: TensorBoard drops what a killed process
+            wrote from there on, so that no point is there twice. None for a fresh run.
+
+    Raises:
+        RunDirectoryError: If the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path, *, purge_step: int | None = None) -> None:
+        self._directory = directory
+        with explain_os_errors(directory):
+            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+
+    def __call__(self, event: Event) -> None:
+        """Write what the event holds."""
+        match event:
+            case RunStarted():
+                self._start(event)
+            case StepDone() if event.logged:
+                self._scalars({"train/loss": event.train_loss}, event.step)
+                self._scalars({_tag(name): value for name, value in event.metrics.items()}, event.step)
+                self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
+            case Evaluated():
+                self._scalars({"eval/loss": event.val_loss, "eval/accuracy": event.val_accuracy}, event.step)
+            case EpochDone():
+                self._scalars({"train/epoch_loss": event.train_loss}, event.step)
+            case RunEnded():
+                self._end(event.result)
+            case _:
+                pass
+
+    def sync(self) -> None:
+        """Write out what is queued, before a checkpoint."""
+        with explain_os_errors(self._directory):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write out what is queued and close the files."""
+        with explain_os_errors(self._directory):
+            self._writer.close()
+
+    def _start(self, event: RunStarted) -> None:
+        if event.resumed_from_step:
+            return
+        if event.coverage_summary is not None:
+            self._writer.add_text("coverage", event.coverage_summary, 0)
+        # Without the final scores as yet, so that a running run shows up under HParams.
+        experiment, start, _ = _hparams(hyperparameters(event.config), {f"final/{name}": 0.0 for name in _FINAL})
+        self._add(experiment)
+        self._add(start)
+
+    def _end(self, result: RunResult) -> None:
+        final = {f"final/{name}": getattr(result.final, name) for name in _FINAL}
+        self._scalars({name: value for name, value in final.items() if value is not None}, result.steps)
+        _, _, end = _hparams({}, {})
+        self._add(end)
+
+    def _scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, step)
+
+    def _add(self, content: Any) -> None:
+        # Straight to the file: SummaryWriter.add_hparams would put it into a subdirectory and so make two runs of one.
+        writer: Any = self._writer.file_writer
+        writer.add_summary(content)
+
+
+def hyperparameters(config: RunConfig) -> dict[str, bool | str | float | int]:
+    """Return the settings that TensorBoard's HParams page compares runs by."""
+    settings: dict[str, Any] = {
+        "optimizer": config.optimizer.name,
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "batch_size": config.training.batch_size,
+        "schedule": config.training.schedule,
+        "warmup": config.training.warmup,
+        "epochs": config.training.epochs,
+        "steps": config.training.steps,
+    }
+    settings |= config.optimizer.hyperparameters
+    return {
+        key: value if isinstance(value, (bool, str, float, int)) else str(value)
+        for key, value in settings.items()
+        if value is not None
+    }
+
+
+def _tag(name: str) -> str:
+    """Return the scalar's tag: names without a slash are about training."""
+    return name if "/" in name else f"train/{name.removeprefix('train_')}"
