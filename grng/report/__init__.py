@@ -1,0 +1,1 @@
+"""Reports: run directories in, tables and sentences out; nothing here trains or prints."""

@@ -1,0 +1,184 @@
+"""Run directories -> an `Experiment`. Directories are the only source: a report needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from grng.errors import GrngError, UnknownNameError, suggest
+from grng.report.checks import few
+from grng.report.reading import CONFIG, EXPERIMENT, METRICS, RESULT, is_run_directory, read_mapping, read_run
+from grng.report.records import Experiment, Run
+from grng.report.variants import tell_apart
+from grng.runs.identity import directory_name
+
+DEFAULT_REFERENCE = "adamw"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What `experiment.yaml` says; empty where it says nothing usable."""
+
+    labels: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    reference: str | None = None
+    workers: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def load_experiment(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, reference: str | None = None
+) -> Experiment:
+    """Read every run in and below `paths` (experiment directories, run directories, or folders of them).
+
+    An `experiment.yaml` says which rows and seeds there should be, in which order, and the reference: what is planned
+    and not there is a run of status missing, what is there and not planned is left out with a warning. Without one,
+    rows come in the order in which their first runs were made.
+
+    Args:
+        paths: One directory, or several.
+        reference: Label of the row that others are compared with; None: as the experiment says, else adamw, else the
+            first row.
+
+    Raises:
+        UnknownNameError: `reference` is no row.
+        GrngError: A path is no directory or holds no run, or the runs are of several models or data sets.
+    """
+    given = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
+    if not given:
+        raise GrngError("no directory was given", hint="Name one or more experiment or run directories.")
+    runs: list[Run] = []
+    plans: list[_Plan] = []
+    for path in given:
+        found = list(_walk(path))
+        for root in dict.fromkeys(root for root, _ in found):
+            plan, some = _read_root(root, [directory for owner, directory in found if owner == root and directory])
+            plans.append(plan)
+            runs += some
+        if not found:
+            raise _nothing_found(path)
+    return _assemble(runs, plans, reference)
+
+
+def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
+    """Yield (experiment root or None, run directory) in and below `path`; (root, None) for each root itself."""
+    if not path.is_dir():
+        problem = "is not a directory" if path.exists() else "does not exist"
+        raise GrngError(problem, where=str(path), hint="Give an experiment's or a run's directory.")
+    owners: dict[Path, Path | None] = {}
+    for name, folders, _ in os.walk(path):
+        directory = Path(name)
+        owner = owners.get(directory.parent)
+        if (directory / EXPERIMENT).is_file():
+            owner = directory
+            yield owner, None
+        elif is_run_directory(directory):
+            # A run alone, given as a path: its experiment does not matter.
+            yield owner, directory
+            folders.clear()
+        owners[directory] = owner
+        # Folders that begin with a dot are calibrations and other things aside.
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+
+
+def _nothing_found(path: Path) -> GrngError:
+    return GrngError(
+        "holds neither an experiment nor a run",
+        where=str(path),
+        hint=f"Looked in it and below for {EXPERIMENT}, {RESULT}, {METRICS}, and a run's {CONFIG}.",
+    )
+
+
+def _read_root(root: Path | None, directories: Iterable[Path]) -> tuple[_Plan, list[Run]]:
+    """Read the runs of one experiment directory and hold them against its plan."""
+    runs = [read_run(directory, root) for directory in directories]
+    if root is None:
+        return _Plan(), runs
+    plan = _read_plan(root / EXPERIMENT)
+    planned = [(label, seed) for seed in plan.seeds for label in plan.labels]
+    if not planned:
+        return plan, runs
+    wanted = set(planned)
+    # A run whose config is damaged too is known by its directory alone, whose name is made from the label.
+    by_folder = {directory_name(label): label for label in plan.labels}
+    runs = [
+        run if run.result or run.label in plan.labels else replace(run, label=by_folder.get(run.label, run.label))
+        for run in runs
+    ]
+    kept = [run for run in runs if (run.label, run.seed) in wanted]
+    aside = [run for run in runs if (run.label, run.seed) not in wanted]
+    if aside:
+        text = f"{root} also holds {few(run.name for run in aside)}: not part of this experiment, left out"
+        plan = replace(plan, warnings=(*plan.warnings, text))
+    there = {(run.label, run.seed) for run in kept}
+    missing = [
+        Run(root / directory_name(label) / f"seed{seed}", label, seed, "missing", root=root)
+        for label, seed in planned
+        if (label, seed) not in there
+    ]
+    return plan, kept + missing
+
+
+def _read_plan(path: Path) -> _Plan:
+    value = read_mapping(path)
+    optimizers, seeds = value.get("optimizers"), value.get("seeds")
+    reference, workers = value.get("reference"), value.get("workers")
+    if not (isinstance(optimizers, list) and isinstance(seeds, list)) or not (
+        _all(optimizers, str) and _all(seeds, int)
+    ):
+        return _Plan(warnings=(f"{path} cannot be read; rows and seeds are those of the runs that are there",))
+    return _Plan(
+        tuple(optimizers),
+        tuple(seeds),
+        reference if isinstance(reference, str) else None,
+        workers if isinstance(workers, int) else None,
+    )
+
+
+def _all(items: list[object], kind: type) -> bool:
+    return bool(items) and all(isinstance(item, kind) for item in items)
+
+
+def _assemble(runs: list[Run], plans: Sequence[_Plan], reference: str | None) -> Experiment:
+    _check_one_workload(runs)
+    warnings = [warning for plan in plans for warning in plan.warnings]
+    # "Order of appearance": when it was made; a run without a result comes last, and in the order of its path.
+    runs.sort(key=lambda run: (run.result is None, run.result.created.timestamp() if run.result else 0.0))
+    runs, doubled = tell_apart(runs)
+    warnings += doubled
+    labels = _order([run.label for run in runs], [label for plan in plans for label in plan.labels])
+    seeds = sorted({run.seed for run in runs if run.seed is not None})
+    place = {label: index for index, label in enumerate(labels)}
+    runs.sort(key=lambda run: (place[run.label], run.seed is None, run.seed or 0))
+    wanted = reference or next((plan.reference for plan in plans if plan.reference), None) or DEFAULT_REFERENCE
+    chosen = wanted if wanted in place else next((label for label in labels if label.startswith(f"{wanted}[")), None)
+    if reference is not None and reference not in place:
+        hint = suggest(reference, labels, otherwise=f"The rows are {', '.join(labels)}.")
+        raise UnknownNameError(f"the reference {reference!r} is no row of this table", where="--reference", hint=hint)
+    workers = max((plan.workers for plan in plans if plan.workers is not None), default=None)
+    return Experiment(tuple(runs), tuple(labels), tuple(seeds), chosen or labels[0], workers, tuple(warnings))
+
+
+def _order(present: Sequence[str], planned: Sequence[str]) -> list[str]:
+    """Return the labels that are present, those planned first and in the plan's order, variants beside their label."""
+    rank = {label: index for index, label in reversed(list(enumerate(planned)))}
+
+    def key(label: str) -> int:
+        return rank.get(label, rank.get(label.partition("[")[0], len(rank)))
+
+    return sorted(dict.fromkeys(present), key=key)
+
+
+def _check_one_workload(runs: Iterable[Run]) -> None:
+    """Refuse to average over different models or data sets."""
+    places: dict[str, Path] = {}
+    for run in runs:
+        if run.result is not None:
+            places.setdefault(f"{run.result.model} on {run.result.dataset}", run.root or run.directory)
+    if len(places) > 1:
+        listing = "; ".join(f"{workload} (in {place})" for workload, place in places.items())
+        raise GrngError(
+            f"the runs are of several models or data sets: {listing}", hint="Report them one at a time: one table each."
+        )

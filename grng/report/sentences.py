@@ -1,0 +1,77 @@
+"""The lines that a person can quote; each says what it rests on."""
+
+from __future__ import annotations
+
+from grng.report.checks import plural
+from grng.report.columns import fixed, interval, number, points
+from grng.report.row import Row
+from grng.report.tables import Table
+
+
+def sentences(table: Table) -> list[str]:
+    """Return the quotable lines: accuracies against the reference, then steps and time to the target.
+
+    Caveats are not among them: show `table.warnings` and `table.notes` beside.
+    """
+    accuracies = [_accuracy(row, table) for row in table.rows]
+    targets = [_target(row, table) for row in table.rows]
+    return [line for line in (*accuracies, *targets) if line]
+
+
+def _accuracy(row: Row, table: Table) -> str | None:
+    if row.test_accuracy is None:
+        return f"test accuracy: {row.label} has none, {row.verdict}" if row.verdict else None
+    score = f"{row.label} {interval(row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high)}"
+    if row.is_reference:
+        return f"test accuracy: {score} ({plural(row.n, 'seed')})"
+    if row.difference is None:
+        return f"test accuracy: {score}: {row.verdict}"
+    difference = points(row)
+    mean, _, ends = difference.partition(" ")
+    return f"test accuracy: {score}, {mean} points{' ' if ends else ''}{ends} against {table.reference}: {_judged(row)}"
+
+
+def _judged(row: Row) -> str:
+    """Return the verdict, with its p where the verdict rests on it."""
+    if row.verdict in ("better", "worse") and row.p_adjusted is not None:
+        return f"{row.verdict} (Holm-adjusted p = {row.p_adjusted:.2g}, n = {row.pairs})"
+    return row.verdict
+
+
+def _target(row: Row, table: Table) -> str | None:
+    if table.target is None or not row.target_runs:
+        return None
+    target = f"the target ({table.target:g} validation accuracy)"
+    if not row.reached:
+        return f"{row.label} never reached {target} in {plural(row.target_runs, 'run')}"
+    if row.is_reference:
+        return f"{row.label} reached {target} {_how_often(row)}"
+    if row.steps_to_target_ratio is None:
+        return f"{row.label} reached {target} {_how_often(row)}; {_reference_reached(table)}"
+    steps = interval(
+        row.steps_to_target_ratio, row.steps_to_target_ratio_low, row.steps_to_target_ratio_high, decimals=2
+    )
+    line = f"{row.label} reached {target} in {steps} of {table.reference}'s steps"
+    if row.time_to_target_ratio is not None and not row.time_mark:
+        time = interval(
+            row.time_to_target_ratio, row.time_to_target_ratio_low, row.time_to_target_ratio_high, decimals=2
+        )
+        line += f" and {time} of its time"
+    return f"{line} ({plural(row.pairs, 'seed')})"
+
+
+def _how_often(row: Row) -> str:
+    """Return "in 2 of 3 runs, median 81 steps and 1.24 s"; "never" counts in the median."""
+    steps = "more than they had" if row.steps_to_target == float("inf") else fixed(row.steps_to_target, 0)
+    often = f"in {row.reached} of {plural(row.target_runs, 'run')}, median {steps} steps"
+    timed = row.time_to_target is not None and row.time_to_target != float("inf") and not row.time_mark
+    return f"{often} and {number(row.time_to_target)} s" if timed else often
+
+
+def _reference_reached(table: Table) -> str:
+    reference = table.row(table.reference)
+    if not reference.target_runs:
+        return f"{reference.label} has no run to compare"
+    if not reference.reached:
+        return f"{reference.label} never in {plural(reference.target_runs, 'run')}"
+    return f"{reference.label} {_how_often(reference)}"
