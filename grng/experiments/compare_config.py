@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -89,7 +90,7 @@ class BudgetConfig(TrainingConfig):
 def _optimizers(value: Any) -> Any:
     """Take `ring,adamw` for a list of two."""
     if not isinstance(value, str):
-        return value
+        return _not_empty(value)
     try:
         specs = parse_specs(value)
     except GrngError as error:
@@ -97,14 +98,24 @@ def _optimizers(value: Any) -> Any:
     return [_entry(spec) for spec in specs]
 
 
+def _not_empty(value: Any) -> Any:
+    if value == []:
+        raise PydanticCustomError("empty", "must not be empty")
+    return value
+
+
 def _seeds(value: Any) -> Any:
-    """Take a number n for the seeds 0 to n - 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return value
-    if not 1 <= value <= MAX_SEEDS:
-        text = f"must be a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds, not {value}"
-        raise PydanticCustomError("seeds", "{text}", {"text": text})
-    return list(range(value))
+    """Take a number n for the seeds 0 to n - 1, and text with commas for a list."""
+    if isinstance(value, list):
+        return _not_empty(value)
+    with suppress(ValueError):
+        if isinstance(value, str) and "," in value:
+            return [int(part) for part in value.split(",") if part.strip()]
+        count = int(value) if isinstance(value, str) or type(value) is int else 0
+        if 1 <= count <= MAX_SEEDS:
+            return list(range(count))
+    text = f"must be a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds, not {value!r}"
+    raise PydanticCustomError("seeds", "{text}", {"text": text})
 
 
 class CompareConfig(Section):
@@ -113,13 +124,11 @@ class CompareConfig(Section):
     `logging`, `machine`, `reference`, `expect`, `workers` and `output` are no part of its identity.
     """
 
-    optimizers: Annotated[list[Entry], BeforeValidator(_optimizers), Field(min_length=1)] = Field(
+    optimizers: Annotated[list[Entry], BeforeValidator(_optimizers)] = Field(
         default_factory=lambda: [Entry(name=name) for name in DEFAULT_OPTIMIZERS]
     )
     """The rows of the table, in order: names, `name[key=value]`, or mappings."""
-    seeds: Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)] = Field(
-        default_factory=lambda: [0, 1, 2]
-    )
+    seeds: Annotated[list[Seed], BeforeValidator(_seeds)] = Field(default_factory=lambda: [0, 1, 2])
     """A number of seeds, or a list of seeds."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The model; a bare string is its name."""
@@ -178,7 +187,7 @@ class CompareConfig(Section):
             return DEFAULT_REFERENCE if DEFAULT_REFERENCE in labels else labels[0]
         if self.reference not in labels:
             raise GrngError(
-                f"the reference {self.reference!r} does not take part",
+                f"the reference {self.reference!r} does not take part.",
                 where="--reference",
                 hint=suggest(self.reference, labels, otherwise=f"Taking part: {', '.join(labels)}."),
             )

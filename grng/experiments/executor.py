@@ -36,8 +36,13 @@ def run_training(
     """Train: the runner of every executor outside of tests."""
     from grng.training.trainer import train
 
-    on_existing = "overwrite" if rerun else "reuse"
-    return train(config, directory, listeners=[on_event], on_existing=on_existing, time_shared=time_shared)
+    return train(
+        config,
+        directory,
+        listeners=[on_event],
+        on_existing="rerun" if rerun else "reuse",
+        time_shared=time_shared,
+    )
 
 
 class Executor(ABC):

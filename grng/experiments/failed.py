@@ -31,15 +31,15 @@ def record_failure(config: RunConfig, directory: Path, message: str) -> RunResul
     Raises:
         RunDirectoryError: If it cannot be written.
     """
-    from grng.runs.files import explain_os_errors
     from grng.runs.identity import run_id
     from grng.runs.result import RunResult
+    from grng.runs.rundir import RunDirectory
 
-    path = directory / "result.json"
-    if path.exists():
-        own = RunResult.load(path)
-        if own.status == "failed":
-            return own
+    place = RunDirectory(directory)
+    place.prepare(config)
+    own = place.result()
+    if own is not None and own.status == "failed":
+        return own
     now = datetime.now(UTC)
     result = RunResult(
         status="failed",
@@ -57,7 +57,5 @@ def record_failure(config: RunConfig, directory: Path, message: str) -> RunResul
         created=now,
         finished=now,
     )
-    with explain_os_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    result.save(path)
+    result.save(place.result_file)
     return result

@@ -43,9 +43,11 @@ def parse_spec(text: str, *, where: str = WHERE) -> OptimizerSpec:
     Raises:
         GrngError: The text has another form.
     """
-    from grng.runs.loading import parse_value
+    from grng.runs.yaml_text import parse_value
 
     text = text.strip()
+    if len(split_outside_brackets(text, where=where)) > 1:
+        raise GrngError(f"{text!r} names more than one optimizer", where=where, hint=_FORM)
     name, bracket, rest = text.partition("[")
     name = name.strip()
     if not name:

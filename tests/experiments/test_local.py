@@ -18,12 +18,18 @@ import pytest
 from grng.errors import GrngError
 from grng.experiments.local import Cancelled, LocalExecutor, WorkerDied
 from grng.experiments.slots import Slot
-from grng.runs.config import RunConfig
+from grng.runs.config import DatasetConfig, RunConfig, TrainingConfig
 from grng.runs.result import RunResult
 from tests.experiments import runners
 
 CORE = min(os.sched_getaffinity(0))
 SLOT = Slot((CORE,), 1)
+
+
+def config(seed: int = 0) -> RunConfig:
+    """A config as `resolve` leaves it, in what run ids need."""
+    dataset, training = DatasetConfig(name="mnist5k", img_size=32), TrainingConfig(steps=2, target=0.95)
+    return RunConfig(seed=seed, dataset=dataset, training=training)
 
 
 def wait_for(path: Path, *, seconds: float = 60.0) -> str:
@@ -49,7 +55,7 @@ def wait_until_gone(pid: int, *, seconds: float) -> bool:
 def test_a_worker_is_pinned_and_its_server_is_bare(tmp_path: Path) -> None:
     events: list[Any] = []
     with LocalExecutor([Slot((CORE,), 1, "7")], runner=runners.look) as pool:
-        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed), on_event=events.append) for seed in range(2)]
+        futures = [pool.submit(config(seed), tmp_path / str(seed), on_event=events.append) for seed in range(2)]
         seen = [ast.literal_eval(future.result().message or "") for future in futures]
     for one in seen:
         assert one["cores"] == [CORE]
@@ -67,7 +73,7 @@ def test_a_worker_is_pinned_and_its_server_is_bare(tmp_path: Path) -> None:
 
 def test_what_the_slot_shares_and_what_is_rerun_is_passed_on(tmp_path: Path) -> None:
     with LocalExecutor([Slot((), 2, time_shared=True)], runner=runners.look) as pool:
-        seen = ast.literal_eval(pool.submit(RunConfig(), tmp_path, rerun=True).result().message or "")
+        seen = ast.literal_eval(pool.submit(config(), tmp_path, rerun=True).result().message or "")
     assert seen["time_shared"]
     assert seen["rerun"]
     assert seen["threads"] == 2
@@ -77,7 +83,7 @@ def test_what_the_slot_shares_and_what_is_rerun_is_passed_on(tmp_path: Path) -> 
 def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
     events: list[Any] = []
     with LocalExecutor([SLOT], runner=runners.die_once) as pool:
-        result = pool.submit(RunConfig(), tmp_path / "run", on_event=events.append, rerun=True).result()
+        result = pool.submit(config(), tmp_path / "run", on_event=events.append, rerun=True).result()
     assert result.status == "finished"
     assert result.message == "rerun=False", "a retry resumes"
     (died,) = events
@@ -87,7 +93,7 @@ def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_twice_fails_its_run_alone(tmp_path: Path) -> None:
     with LocalExecutor([SLOT], runner=runners.die) as pool:
-        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed)) for seed in range(3)]
+        futures = [pool.submit(config(seed), tmp_path / str(seed)) for seed in range(3)]
         results = [future.result() for future in futures]
     assert [result.status for result in results] == ["finished", "failed", "finished"]
     assert results[1].reason == "crash"
@@ -98,7 +104,7 @@ def test_a_worker_that_dies_twice_fails_its_run_alone(tmp_path: Path) -> None:
 
 def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: Path) -> None:
     with LocalExecutor([SLOT], runner=runners.complain) as pool:
-        futures = [pool.submit(RunConfig(seed=seed), tmp_path / str(seed)) for seed in range(3)]
+        futures = [pool.submit(config(seed), tmp_path / str(seed)) for seed in range(3)]
         assert futures[0].result().status == "finished"
         with pytest.raises(GrngError) as caught:
             futures[1].result()
@@ -111,8 +117,8 @@ def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: 
 
 def test_cancelling_stops_what_runs_and_drops_what_waits(tmp_path: Path) -> None:
     pool = LocalExecutor([SLOT], runner=runners.wait_long)
-    running = pool.submit(RunConfig(), tmp_path / "0")
-    waiting = pool.submit(RunConfig(seed=1), tmp_path / "1")
+    running = pool.submit(config(), tmp_path / "0")
+    waiting = pool.submit(config(1), tmp_path / "1")
     pid = int(wait_for(tmp_path / "0" / "pid"))
     pool.shutdown(cancel=True)
     with pytest.raises(Cancelled):
@@ -126,7 +132,7 @@ def test_cancelling_stops_what_runs_and_drops_what_waits(tmp_path: Path) -> None
 
 def test_leaving_the_pool_by_an_exception_cancels(tmp_path: Path) -> None:
     pool = LocalExecutor([SLOT], runner=runners.wait_long)
-    future = pool.submit(RunConfig(), tmp_path)
+    future = pool.submit(config(), tmp_path)
     wait_for(tmp_path / "pid")
     pool.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert isinstance(future.exception(timeout=1), Cancelled)
@@ -135,7 +141,7 @@ def test_leaving_the_pool_by_an_exception_cancels(tmp_path: Path) -> None:
 def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grng.experiments.local.STOP_SECONDS", 0.5)
     pool = LocalExecutor([SLOT], runner=runners.ignore_everything)
-    pool.submit(RunConfig(), tmp_path)
+    pool.submit(config(), tmp_path)
     pid = int(wait_for(tmp_path / "pid"))
     pool.shutdown(cancel=True)
     assert wait_until_gone(pid, seconds=5)

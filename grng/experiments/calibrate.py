@@ -1,0 +1,97 @@
+"""A budget in seconds becomes a number of steps, measured once per row and written down.
+
+With a number of steps in its config a run's schedule, resuming and pairing are exact, and the same line again finds the
+same runs; a clock within the loop would give all of that up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grng.errors import GrngError
+from grng.experiments.executor import EventHandler, Executor, InProcessExecutor
+from grng.experiments.local import LocalExecutor
+from grng.experiments.record import Calibration, read_record
+from grng.experiments.slots import Slot
+from grng.runs.config import RunConfig
+
+if TYPE_CHECKING:
+    from grng.runs.result import RunResult
+
+Measured = Callable[[str, Calibration], None]
+"""Receives a row's label and what was measured."""
+
+
+def calibrate(
+    configs: Mapping[str, RunConfig],
+    *,
+    seconds: float,
+    directory: Path,
+    slots: Sequence[Slot],
+    on_measured: Measured | None = None,
+) -> dict[str, Calibration]:
+    """Return the calibration of each row: what `experiment.yaml` has, the rest measured as the runs will run.
+
+    Args:
+        configs: The rows by label.
+        seconds: The budget on the training clock.
+        directory: The experiment's directory.
+        slots: Of the workers; as many rows are measured at once, since runs side by side slow each other down.
+        on_measured: Called for each row that is measured.
+
+    Raises:
+        GrngError: A row could not be measured.
+    """
+    record = read_record(directory)
+    known = record.calibrations if record else {}
+    calibrations = {label: known[label] for label in configs if label in known and known[label].seconds == seconds}
+    missing = {label: config for label, config in configs.items() if label not in calibrations}
+    if not missing:
+        return calibrations
+    with _executor(slots) as pool:
+        futures = {label: pool.submit(config, directory / ".calibration" / label) for label, config in missing.items()}
+        for label, future in futures.items():
+            calibrations[label] = _calibration(label, future.result(), seconds)
+            if on_measured:
+                on_measured(label, calibrations[label])
+    return {label: calibrations[label] for label in configs}
+
+
+def _calibration(label: str, result: RunResult, seconds: float) -> Calibration:
+    step_ms = result.time.step_ms
+    if result.status != "finished" or not step_ms:
+        raise GrngError(
+            f"the step time of {label} could not be measured: {result.message}", hint="Give --steps instead."
+        )
+    return Calibration(seconds=seconds, step_ms=step_ms, steps=max(1, round(seconds * 1000 / step_ms)))
+
+
+def measure(config: RunConfig, directory: Path, *, on_event: EventHandler, time_shared: bool, rerun: bool) -> RunResult:
+    """Measure the time of a step: the runner of calibrations; nothing is written."""
+    from datetime import UTC, datetime
+
+    from grng.runs.identity import run_id
+    from grng.runs.result import RunResult, Time
+    from grng.training.calibrate import measure_step_seconds
+
+    now = datetime.now(UTC)
+    return RunResult(
+        status="finished",
+        label=config.label or config.optimizer.name,
+        optimizer=config.optimizer.name,
+        hyperparameters=config.optimizer.hyperparameters,
+        model=config.model.name,
+        dataset=config.dataset.name,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        run_id=run_id(config),
+        time=Time(step_ms=1000 * measure_step_seconds(config), shared=time_shared),
+        created=now,
+        finished=datetime.now(UTC),
+    )
+
+
+def _executor(slots: Sequence[Slot]) -> Executor:
+    return LocalExecutor(slots, runner=measure) if slots else InProcessExecutor(runner=measure)

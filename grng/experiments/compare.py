@@ -1,0 +1,182 @@
+"""A comparison, from its config to the results of all its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grng.experiments import preflight
+from grng.experiments.calibrate import Measured, calibrate
+from grng.experiments.compare_config import CompareConfig
+from grng.experiments.executor import Executor, InProcessExecutor
+from grng.experiments.local import LocalExecutor
+from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
+from grng.experiments.record import Calibration, Record
+from grng.experiments.reuse import stored_result
+from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
+from grng.runs.config import Locate, MachineConfig
+from grng.runs.config import replace as replace_config
+
+if TYPE_CHECKING:
+    from grng.runs.result import RunResult
+
+RunEvent = Callable[[PlannedRun, Any], None]
+"""Receives the events of every run (`grng.training.events`, `grng.experiments.local.WorkerDied`); from any thread."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison has come to.
+
+    Args:
+        directory: The experiment's directory; `grng.report.load.load_experiment` reads it.
+        runs: Its runs, in the order in which they were begun.
+        results: The result of each.
+    """
+
+    directory: Path
+    runs: tuple[PlannedRun, ...]
+    results: tuple[RunResult, ...]
+
+    @property
+    def failed(self) -> list[PlannedRun]:
+        """The runs that crashed or ran out of memory; diverged ones have not failed."""
+        return [run for run, result in zip(self.runs, self.results, strict=True) if result.status == "failed"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A comparison whose settings have been found good; nothing is written yet.
+
+    Args:
+        config: The comparison.
+        locate: Where its keys were given.
+        directory: Where it goes.
+        slots: What its workers get; empty: the runs are done in this process.
+        labels: Its rows.
+    """
+
+    config: CompareConfig
+    locate: Locate | None
+    directory: Path
+    slots: tuple[Slot, ...]
+    labels: tuple[str, ...]
+
+
+def prepare(config: CompareConfig, *, locate: Locate | None = None) -> Prepared:
+    """Check everything that can be checked before a run begins.
+
+    Args:
+        config: The comparison.
+        locate: Where a key of it was given, for messages (`Loaded.locate`).
+
+    Raises:
+        GrngError: Names, hyperparameters, model, device or directory do not do.
+    """
+    configs = rows(config, locate=locate)
+    slots = _slots(config)
+    directory = directory_of(config, configs)
+    if not config.training.seconds:
+        check_directory(directory, plan(config, locate=locate))
+    preflight.check(configs.values())
+    return Prepared(config, locate, directory, slots, tuple(configs))
+
+
+def compare(
+    config: CompareConfig | Prepared,
+    *,
+    on_event: RunEvent | None = None,
+    on_plan: Callable[[Sequence[PlannedRun]], None] | None = None,
+    on_calibrated: Measured | None = None,
+    rerun: bool = False,
+    executor: Executor | None = None,
+) -> Comparison:
+    """Do all runs of a comparison that are not there already.
+
+    Args:
+        config: The comparison, prepared or not.
+        on_event: Receives every run's events.
+        on_plan: Receives the runs before the first one begins.
+        on_calibrated: Receives label and calibration of each row, when the budget is in seconds.
+        rerun: Do runs again that have a result.
+        executor: What runs them; default: processes on this machine.
+
+    Raises:
+        GrngError: Something for the user to mend; what had not ended is told to save itself.
+        KeyboardInterrupt: As above.
+    """
+    prepared = config if isinstance(config, Prepared) else prepare(config)
+    config = prepared.config
+    calibrations: dict[str, Calibration] = {}
+    if config.training.seconds:
+        calibrations = calibrate(
+            rows(config),
+            seconds=config.training.seconds,
+            directory=prepared.directory,
+            slots=prepared.slots,
+            on_measured=on_calibrated,
+        )
+    with executor or _executor(prepared.slots) as pool:
+        steps = {label: one.steps for label, one in calibrations.items()}
+        planned = plan(config, steps=steps, locate=prepared.locate)
+        check_directory(prepared.directory, planned)
+        Record(
+            optimizers=list(prepared.labels),
+            seeds=list(config.seeds),
+            reference=config.chosen_reference,
+            workers=max(1, len(prepared.slots)),
+            calibrations=calibrations,
+        ).save(prepared.directory)
+        if on_plan:
+            on_plan(planned)
+        results = _run_all(planned, pool, prepared.slots, on_event or (lambda run, event: None), rerun)
+    return Comparison(prepared.directory, tuple(planned), tuple(results))
+
+
+def _run_all(
+    planned: Sequence[PlannedRun], pool: Executor, slots: Sequence[Slot], on_event: RunEvent, rerun: bool
+) -> list[RunResult]:
+    results: dict[int, RunResult] = {}
+    futures: dict[int, Future[RunResult]] = {}
+    for index, run in enumerate(planned):
+        stored = None if rerun else stored_result(run)
+        if stored is not None:
+            results[index] = stored
+            on_event(run, _reused(stored))
+            continue
+        machine = MachineConfig(
+            device=run.config.machine.device, threads=slots[0].threads if slots else run.config.machine.threads
+        )
+        config = replace_config(run.config, machine=machine)
+        futures[index] = pool.submit(config, run.directory, on_event=partial(on_event, run), rerun=rerun)
+    wait(futures.values(), return_when=FIRST_EXCEPTION)
+    for future in futures.values():
+        if future.done() and (error := future.exception()):
+            raise error
+    results.update({index: future.result() for index, future in futures.items()})
+    return [results[index] for index in range(len(planned))]
+
+
+def _reused(result: RunResult) -> Any:
+    from grng.training.events import RunEnded
+
+    return RunEnded(result, reused=True)
+
+
+def _slots(config: CompareConfig) -> tuple[Slot, ...]:
+    if config.workers == 0:
+        return ()
+    device = config.machine.device
+    gpus = visible_gpus() if device in ("auto", "cuda") else []
+    slots = share_out(workers=config.workers, threads=config.machine.threads, cores=usable_cores(), gpus=gpus)
+    if device.startswith("cuda:") and len(slots) > 1:  # all on the one GPU that was named
+        slots = [replace(slot, time_shared=True) for slot in slots]
+    return tuple(slots)
+
+
+def _executor(slots: Sequence[Slot]) -> Executor:
+    return LocalExecutor(slots) if slots else InProcessExecutor()

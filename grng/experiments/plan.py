@@ -1,0 +1,154 @@
+"""From a comparison to its runs: which, in which order, where, and which of them are there already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grng.errors import ConfigError, GrngError, RunDirectoryError
+from grng.experiments import record
+from grng.experiments.compare_config import CompareConfig
+from grng.runs.config import Key, Locate, OptimizerConfig, RunConfig, TrainingConfig, replace, resolve
+from grng.runs.identity import directory_name, run_id, short_id
+from grng.runs.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of an experiment.
+
+    Args:
+        label: Its row.
+        seed: Its seed.
+        config: Resolved.
+        directory: Where it goes.
+    """
+
+    label: str
+    seed: int
+    config: RunConfig
+    directory: Path
+
+
+def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, RunConfig]:
+    """Return the resolved config of every row, by label, with the first seed.
+
+    With a budget in seconds the number of steps, not known yet, is 1.
+
+    Args:
+        compare: The comparison.
+        locate: Where a key of `compare` was given, for messages.
+
+    Raises:
+        ConfigError: With every problem of every row.
+        GrngError: The reference does not take part.
+    """
+    resolved: dict[str, RunConfig] = {}
+    problems: dict[str, GrngError] = {}
+    budget = compare.training
+    for index, spec in enumerate(compare.specs):
+        config = RunConfig(
+            label=spec.label,
+            seed=compare.seeds[0],
+            model=compare.model,
+            dataset=compare.dataset,
+            optimizer=OptimizerConfig(name=spec.name, **spec.hyperparameters),
+            training=_training(budget, steps=1) if budget.seconds else _training(budget),
+            logging=compare.logging,
+            machine=compare.machine,
+        )
+        try:
+            resolved[spec.label] = resolve(config, locate=_locate_row(index, locate))
+        except ConfigError as error:  # the model's and the data set's problems are the same for all rows
+            problems.update((str(problem), problem) for problem in error.problems)
+    if problems:
+        raise ConfigError(list(problems.values()))
+    _ = compare.chosen_reference
+    return resolved
+
+
+def plan(
+    compare: CompareConfig, *, steps: Mapping[str, int] | None = None, locate: Locate | None = None
+) -> list[PlannedRun]:
+    """Return the runs of `compare`, interleaved seed by seed, so that a machine's drift falls on all rows alike.
+
+    Args:
+        compare: The comparison.
+        steps: With a budget in seconds, the calibrated number of steps by label.
+        locate: Where a key of `compare` was given, for messages.
+
+    Raises:
+        ConfigError: With every problem of every row.
+    """
+    configs = rows(compare, locate=locate)
+    directory = directory_of(compare, configs)
+    if compare.training.seconds:
+        configs = {label: with_steps(config, (steps or {})[label]) for label, config in configs.items()}
+    return [
+        PlannedRun(label, seed, replace(config, seed=seed), directory / directory_name(label) / f"seed{seed}")
+        for seed in compare.seeds
+        for label, config in configs.items()
+    ]
+
+
+def with_steps(config: RunConfig, steps: int) -> RunConfig:
+    """Return `config` with a length of `steps`."""
+    return replace(config, training=replace(config.training, epochs=None, steps=steps))
+
+
+def directory_of(compare: CompareConfig, configs: Mapping[str, RunConfig]) -> Path:
+    """Return the experiment's directory: `output`, or one named after what the experiment is."""
+    return compare.output or Path("runs", f"compare-{short_id(identity(compare, configs))}")
+
+
+def identity(compare: CompareConfig, configs: Mapping[str, RunConfig]) -> str:
+    """Return the experiment's id: a hash of its runs, whatever is expected of them or however they are run.
+
+    Args:
+        compare: The comparison.
+        configs: Its rows.
+    """
+    lines = [f"seconds {compare.training.seconds}"]
+    for label, config in configs.items():
+        lines += [f"{label} {run_id(replace(config, seed=seed))}" for seed in compare.seeds]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def check_directory(directory: Path, runs: Sequence[PlannedRun]) -> None:
+    """Refuse a directory in which this experiment cannot be; nothing is written.
+
+    Raises:
+        RunDirectoryError: It is a file, holds something else, or other runs under the same labels and seeds.
+    """
+    if directory.is_dir() and not (directory / record.FILE).exists():
+        strangers = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
+        if strangers:
+            shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+            raise RunDirectoryError(
+                f"holds something else than an experiment ({shown}).",
+                where=str(directory),
+                hint="Choose another directory with --output.",
+            )
+    elif directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(
+            "is a file, not a directory.", where=str(directory), hint="Choose another directory with --output."
+        )
+    for run in runs:
+        RunDirectory(run.directory).check(run.config)
+
+
+def _training(budget: TrainingConfig, *, steps: int | None = None) -> TrainingConfig:
+    given = {name: getattr(budget, name) for name in TrainingConfig.model_fields}
+    return TrainingConfig(**given) if steps is None else TrainingConfig(**{**given, "epochs": None, "steps": steps})
+
+
+def _locate_row(index: int, locate: Locate | None) -> Locate:
+    """Return where a key of the run of row `index` was given, by where that of the comparison was."""
+
+    def locate_run(key: Key) -> str:
+        compared = ("optimizers", index, *key[1:]) if key[0] == "optimizer" else key
+        return locate(compared) if locate else ".".join(map(str, compared))
+
+    return locate_run

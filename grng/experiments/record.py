@@ -1,0 +1,78 @@
+"""`experiment.yaml`: what a directory's runs were planned as; the report reads rows, seeds and reference from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from grng._version import __version__
+from grng.errors import RunDirectoryError
+from grng.runs.files import atomic_write_text, explain_os_errors
+
+FILE = "experiment.yaml"
+
+
+class Calibration(BaseModel):
+    """A budget in seconds turned into steps for one row."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    """The budget."""
+    step_ms: float
+    """The measured time of a step, in milliseconds."""
+    steps: int
+    """What fits."""
+
+
+class Record(BaseModel):
+    """The content of `experiment.yaml`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    optimizers: list[str]
+    """Labels of the rows, in order."""
+    seeds: list[int]
+    reference: str
+    workers: int
+    """How many runs went at once."""
+    calibrations: dict[str, Calibration] = Field(default_factory=dict)
+    """By label; empty unless the budget is in seconds."""
+    grng: str = __version__
+
+    def save(self, directory: Path) -> None:
+        """Write it into `directory`, which is made.
+
+        Raises:
+            RunDirectoryError: The directory cannot be written to.
+        """
+        with explain_os_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        path = directory / FILE
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        atomic_write_text(path, text)
+
+
+def read_record(directory: Path) -> Record | None:
+    """Return the record in `directory`, or None when there is none.
+
+    Raises:
+        RunDirectoryError: There is one that cannot be read.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return None
+    try:
+        with explain_os_errors(path):
+            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Record.model_validate(value)
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
+        raise RunDirectoryError(
+            "is not an experiment.yaml that this grng can read", where=str(path), hint="Choose another --output."
+        ) from None
