@@ -62,6 +62,11 @@ class Session:
     memory: MemoryMeter
     chain: BatchChain
 
+    @property
+    def torch_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer as torch knows it."""
+        return cast(torch.optim.Optimizer, self.optimizer)
+
     def advance(self, *, collect: bool = False) -> StepOutcome:
         """Do the next step; `collect` as for `train_step`. The caller records the outcome in `progress`."""
         step = self.progress.step
@@ -85,7 +90,7 @@ class Session:
         """Return all that the next step depends on, and what has been measured."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": cast(torch.optim.Optimizer, self.optimizer).state_dict(),
+            "optimizer": self.torch_optimizer.state_dict(),
             "rng": rng_state(),
             "progress": self.progress.state_dict(),
             "clock": self.clock.state_dict(),
@@ -97,7 +102,7 @@ class Session:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; the global generators are set too."""
         self.model.load_state_dict(state["model"])
-        cast(torch.optim.Optimizer, self.optimizer).load_state_dict(state["optimizer"])
+        self.torch_optimizer.load_state_dict(state["optimizer"])
         self.progress.load_state_dict(state["progress"])
         self.clock.load_state_dict(state["clock"])
         self.memory.load_state_dict(state["memory"])

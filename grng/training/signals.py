@@ -6,8 +6,11 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from grng.training.errors import Interrupted, Terminated
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,6 +23,11 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def error(self, message: str, directory: Path) -> Interrupted:
+        """Return what the run raises for the signal: the directory is where it goes on."""
+        kind = Terminated if self.signal is signal.SIGTERM else Interrupted
+        return kind(message, where=str(directory), hint="The same command goes on from there.")
 
     def set(self, number: int = signal.SIGINT) -> None:
         """Ask the run to stop after the current step.

@@ -48,7 +48,7 @@ class TensorBoard:
                 self._scalars({"eval/loss": event.val_loss, "eval/accuracy": event.val_accuracy}, event.step)
             case EpochDone():
                 self._scalars({"train/epoch_loss": event.train_loss}, event.step)
-            case RunEnded():
+            case RunEnded() if event.result.status in ("finished", "diverged"):
                 self._end(event.result)
             case _:
                 pass

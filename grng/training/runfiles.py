@@ -1,0 +1,161 @@
+"""A run's files while it trains: metrics, TensorBoard events and checkpoints, kept in step with each other."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from grng.runs.config import RunConfig
+from grng.runs.files import explain_os_errors
+from grng.runs.identity import run_id
+from grng.runs.result import Reason, RunResult, Status
+from grng.runs.rundir import RunDirectory
+from grng.training.checkpoint import load_checkpoint, save_checkpoint
+from grng.training.evaluate import Scores
+from grng.training.events import CheckpointSaved, Event
+from grng.training.listeners.jsonl import JsonLines
+from grng.training.listeners.tensorboard import TensorBoard
+from grng.training.outcome import Circumstances, build_result
+from grng.training.session import Session
+
+_EVENT_FILES = "events.out.tfevents.*"
+
+
+class RunFiles:
+    """The open files of one run; a listener of its events. Opening them loads the session from the last checkpoint.
+
+    Metrics are forced to the disk before each checkpoint, which holds their length: a run that goes on from it cuts off
+    what came later, so that every step is there once.
+
+    Args:
+        directory: The run directory, claimed by this process.
+        config: The resolved config.
+        session: The run in memory, not yet begun.
+        time_shared: Whether other runs use the same cores or device.
+
+    Raises:
+        RunDirectoryError: If the files cannot be written, or the checkpoint cannot be read.
+    """
+
+    def __init__(self, directory: RunDirectory, config: RunConfig, session: Session, *, time_shared: bool) -> None:
+        self._directory = directory
+        self._config = config
+        self._session = session
+        self._run_id = run_id(config)
+        self._every = config.logging.checkpoint_every
+        self._seconds = config.logging.checkpoint_seconds
+        self._time_shared = time_shared
+        self._begun = self._saved_at = time.monotonic()
+        self._saved_step: int | None = None
+        checkpoint = self._load()
+        self.resumed_from_step: int | None = checkpoint["progress"]["step"] if checkpoint else None
+        self._created = datetime.fromisoformat(checkpoint["created"]) if checkpoint else datetime.now(UTC)
+        self._earlier_s: float = checkpoint["total_s"] if checkpoint else 0.0
+        with contextlib.ExitStack() as opened:
+            self._metrics = JsonLines(directory.metrics_file, position=checkpoint["metrics_bytes"] if checkpoint else 0)
+            opened.callback(self._metrics.close)
+            self._board = self._open_board(config)
+            self._opened = opened.pop_all()
+        if self._board is not None:
+            self._opened.callback(self._board.close)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        self._metrics(event)
+        if self._board is not None:
+            self._board(event)
+
+    def checkpoint_due(self, *, epoch_over: bool) -> bool:
+        """Whether the state after the last step should be saved now."""
+        step = self._session.progress.step
+        by_count = self._every is not None and step % self._every == 0
+        return epoch_over or by_count or time.monotonic() - self._saved_at >= self._seconds
+
+    def save(self) -> CheckpointSaved | None:
+        """Save the state after the last step; None if it is saved already."""
+        step = self._session.progress.step
+        if self._saved_step == step:
+            return None
+        if self._board is not None:
+            self._board.sync()
+        position = self._metrics.sync()
+        facts = {"run_id": self._run_id, "created": self._created.isoformat(), "total_s": self._total_s()}
+        path = self._directory.last_checkpoint
+        save_checkpoint(path, {**facts, "metrics_bytes": position, **self._session.state_dict()})
+        self._saved_step = step
+        self._saved_at = time.monotonic()
+        return CheckpointSaved(step, path)
+
+    def save_best(self, *, val_accuracy: float) -> None:
+        """Keep the present weights as the best."""
+        progress = self._session.progress
+        facts = {"run_id": self._run_id, "step": progress.step, "epoch": progress.epoch, "val_accuracy": val_accuracy}
+        save_checkpoint(self._directory.best_checkpoint, {**facts, "model": self._session.model.state_dict()})
+
+    def record(
+        self,
+        *,
+        status: Status,
+        reason: Reason | None = None,
+        message: str | None = None,
+        test: Scores | None = None,
+    ) -> RunResult:
+        """Write `result.json` (arguments as for `build_result`) and return what it holds."""
+        circumstances = Circumstances(self._created, self._total_s(), self.resumed_from_step, self._time_shared)
+        result = build_result(
+            self._config, self._session, circumstances, status=status, reason=reason, message=message, test=test
+        )
+        result.save(self._directory.result_file)
+        return result
+
+    def close(self) -> None:
+        """Close all files."""
+        self._opened.close()
+
+    def _total_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._begun
+
+    def _load(self) -> dict[str, Any] | None:
+        path = self._directory.last_checkpoint
+        if not path.exists():
+            # Whatever a process wrote that was killed before its first checkpoint belongs to no step that will be kept.
+            clear(self._directory)
+            return None
+        checkpoint = load_checkpoint(path, run_id=self._run_id)
+        self._session.load_state_dict(checkpoint)
+        self._session.memory.reset_peak()
+        with explain_os_errors(self._directory.result_file):
+            self._directory.result_file.unlink(missing_ok=True)
+        return checkpoint
+
+    def _open_board(self, config: RunConfig) -> TensorBoard | None:
+        if not config.logging.tensorboard:
+            return None
+        resumed = self.resumed_from_step
+        return TensorBoard(self._directory.path, purge_step=None if resumed is None else resumed + 1)
+
+
+def clear(directory: RunDirectory) -> None:
+    """Remove what a run wrote while it trained, so that it can be done again; the config and files of others stay.
+
+    Raises:
+        RunDirectoryError: If something cannot be removed.
+    """
+    with explain_os_errors(directory.path):
+        # The result first: without it the rest counts as unfinished, with it half a run would count as finished.
+        directory.result_file.unlink(missing_ok=True)
+        directory.last_checkpoint.unlink(missing_ok=True)
+        if directory.checkpoint_dir.exists():
+            shutil.rmtree(directory.checkpoint_dir)
+        directory.metrics_file.unlink(missing_ok=True)
+        for path in directory.path.glob(_EVENT_FILES):
+            path.unlink()

@@ -1,0 +1,130 @@
+"""One run in a directory: reused if it is done, resumed if it was cut off, and its end written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from grng.errors import GrngError
+from grng.runs.config import RunConfig, resolve
+from grng.runs.result import RunResult
+from grng.runs.rundir import RunDirectory, RunState
+from grng.training.device import execution_settings, resolve_device
+from grng.training.errors import Interrupted, RunFailed
+from grng.training.events import Listener, RunEnded
+from grng.training.loop import Loop
+from grng.training.outcome import Circumstances, build_result, failure_reason, one_line
+from grng.training.runfiles import RunFiles, clear
+from grng.training.seeding import preserved_rng
+from grng.training.session import Session, build_session
+from grng.training.signals import StopRequest, stop_on_signals
+
+OnExisting = Literal["reuse", "rerun"]
+
+_DONE = (RunState.FINISHED, RunState.DIVERGED)
+
+
+def train(
+    config: RunConfig,
+    directory: Path,
+    *,
+    listeners: Sequence[Listener] = (),
+    on_existing: OnExisting = "reuse",
+    time_shared: bool = False,
+) -> RunResult:
+    """Do one run, or the rest of it.
+
+    A run that finished or diverged in `directory` is not done again: its stored result is returned. One that was
+    interrupted, killed, or failed goes on from its last checkpoint, on a CPU with the same number of threads bit for
+    bit as if nothing had happened. Global state (random generators, threads, torch's switches, signal handlers) is
+    left as it was.
+
+    Args:
+        config: The run; resolved here if it is not.
+        directory: The run directory; made when missing.
+        listeners: Called with every event (`grng.training.events`), after the files are written. One that raises
+            KeyboardInterrupt stops the run as Ctrl-C does.
+        on_existing: `rerun` removes what an earlier run of the same config left and starts from step 0.
+        time_shared: Whether other runs share the cores or the device meanwhile; noted in the result.
+
+    Returns:
+        The result, as stored in `result.json`; a diverged run has one too.
+
+    Raises:
+        GrngError: If something asked for is not to be had; nothing is written.
+        RunDirectoryError: If the directory is not this run's, is in use, or cannot be written.
+        Interrupted: After Ctrl-C (`Terminated`: SIGTERM); the current step is finished and saved. A second signal
+            ends the run at once, and it goes on from its last checkpoint.
+        RunFailed: If training crashed or ran out of memory; `result.json` says so.
+    """
+    config = resolve(config)
+    device = resolve_device(config.machine.device)
+    place = RunDirectory(Path(directory))
+    rerun = on_existing == "rerun"
+    if place.check(config) in _DONE and not rerun:
+        return _reused(place, listeners)
+    with stop_on_signals() as stop, preserved_rng(), execution_settings(device, threads=config.machine.threads):
+        try:
+            session = _build(config, place, time_shared=time_shared)
+            with closing(session):
+                return _train(config, place, session, listeners, stop, rerun=rerun, time_shared=time_shared)
+        except KeyboardInterrupt:
+            # The second signal: nothing more is saved, the last checkpoint stands.
+            raise stop.error("stopped at once; steps after the last checkpoint are lost.", place.path) from None
+
+
+def _build(config: RunConfig, place: RunDirectory, *, time_shared: bool) -> Session:
+    """Build the session before anything is written: what cannot be had leaves no trace, a crash is written down."""
+    circumstances = Circumstances(datetime.now(UTC), 0.0, None, time_shared)
+    try:
+        return build_session(config)
+    except GrngError:
+        raise
+    except Exception as error:
+        reason, message = failure_reason(error), one_line(error)
+        result = build_result(config, None, circumstances, status="failed", reason=reason, message=message)
+        place.prepare(config)
+        with place.claim():
+            result.save(place.result_file)
+        raise RunFailed(message, where=str(place.path)) from error
+
+
+def _train(
+    config: RunConfig,
+    place: RunDirectory,
+    session: Session,
+    listeners: Sequence[Listener],
+    stop: StopRequest,
+    *,
+    rerun: bool,
+    time_shared: bool,
+) -> RunResult:
+    place.prepare(config)
+    with place.claim():
+        if rerun:
+            clear(place)
+        elif place.state() in _DONE:  # another process finished it since we looked
+            return _reused(place, listeners)
+        with closing(RunFiles(place, config, session, time_shared=time_shared)) as files:
+            try:
+                return Loop(config, session, files, listeners, stop).run()
+            except Interrupted:
+                raise
+            except Exception as error:
+                reason, message = failure_reason(error), one_line(error)
+                with suppress(GrngError):  # the disk may be what failed
+                    files.record(status="failed", reason=reason, message=message)
+                if isinstance(error, GrngError):
+                    raise
+                raise RunFailed(message, where=str(place.path)) from error
+
+
+def _reused(place: RunDirectory, listeners: Sequence[Listener]) -> RunResult:
+    result = place.result()
+    assert result is not None, "a directory that counts as done has a result"
+    for listener in listeners:
+        listener(RunEnded(result, reused=True))
+    return result
