@@ -1,7 +1,7 @@
 """Problems that a user can cause, said so that the user can mend them.
 
-Every such problem is a `GrngError`: what is wrong, where (file and line, flag, path), and what to do. The command line prints it as one message
-and exits with `exit_code`; a library user gets the same text from `str(error)`.
+Every such problem is a `GrngError`: what is wrong, where (file and line, flag, path), and what to do. The command line
+prints it as one message and exits with `exit_code`; a library user gets the same text from `str(error)`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,149 @@
+"""Inverses and eigenbases of symmetric positive definite matrices: pure functions on batches `[..., n, n]`.
+
+Newton's iteration (the choice of the GRNG paper) is `X ← X (2I − M X)`; it converges quadratically once ‖I − M X‖ < 1
+(Schulz 1933; Ben-Israel 1965). Started from I/‖M‖ with any upper bound of the largest eigenvalue it always gets there
+for a positive definite M. It is made of matrix products only, hence for GPUs; on a CPU Cholesky's factorisation is many
+times faster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonReport:
+    """How Newton's iteration ended: the largest residual ‖I − M X‖_F / √n of the batch, and the iterations spent."""
+
+    residual: float
+    iterations: int
+    converged: bool
+
+
+def newton_inverse(
+    matrix: Tensor, start: Tensor | None = None, *, tolerance: float | None = None, max_iterations: int = 100
+) -> tuple[Tensor, NewtonReport]:
+    """Invert by Newton's iteration.
+
+    Args:
+        matrix: Symmetric positive definite, `[..., n, n]`.
+        start: A guess of the inverse, e.g. the last one; used where ‖I − M X‖_F < 1, else I/‖M‖_∞.
+        tolerance: Stop when ‖I − M X‖_F / √n falls below it; default 1e-9 in float64, 1e-5 in float32.
+        max_iterations: Upper bound of the iterations.
+
+    Returns:
+        The inverse `[..., n, n]` and the report; `converged` is False for a matrix that is not positive definite.
+    """
+    size = matrix.shape[-1]
+    if tolerance is None:
+        tolerance = 1e-9 if matrix.dtype == torch.float64 else 1e-5
+    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    # the infinity norm bounds the largest eigenvalue of a symmetric matrix
+    bound = matrix.abs().sum(dim=-1).amax(dim=-1).clamp(min=torch.finfo(matrix.dtype).tiny)
+    inverse = identity / bound[..., None, None]
+    if start is not None:
+        warm = torch.linalg.matrix_norm(identity - matrix @ start) < 1.0
+        inverse = torch.where(warm[..., None, None], start, inverse)
+
+    best, best_residual, spent = inverse, float("inf"), 0
+    for spent in range(max_iterations + 1):  # noqa: B007  (reported below)
+        defect = identity - matrix @ inverse
+        residual = float(torch.linalg.matrix_norm(defect).amax()) / size**0.5
+        if not residual < float("inf"):
+            break
+        # The residual squares at every step once it is below 1; where it stops falling, rounding is all that is left.
+        # Far from convergence it may creep (it starts at almost exactly 1 for an ill-conditioned matrix), so that only
+        # a small residual counts as stalled.
+        stalled = residual < 0.5 and residual > 0.9 * best_residual
+        if residual < best_residual:
+            best, best_residual = inverse, residual
+        if best_residual < tolerance or stalled:
+            break
+        inverse = inverse + inverse @ defect
+    accepted = max(tolerance, 1e-6 if matrix.dtype == torch.float64 else 1e-1)
+    best = 0.5 * (best + best.mT)
+    return best, NewtonReport(residual=best_residual, iterations=spent, converged=best_residual < accepted)
+
+
+def cholesky_inverse(matrix: Tensor) -> Tensor | None:
+    """Invert `[..., n, n]` by Cholesky's factorisation; None where it is not positive definite (or not finite)."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if bool(info.any()):
+        return None
+    inverse = torch.cholesky_inverse(factor)
+    return inverse if bool(torch.isfinite(inverse).all()) else None
+
+
+def eigen_inverse(matrix: Tensor) -> Tensor | None:
+    """Invert through the eigenbasis, `[..., n, n]`; None where an eigenvalue is not positive."""
+    pair = eigenbasis(matrix)
+    if pair is None:
+        return None
+    values, vectors = pair
+    if not bool((values > 0).all()):
+        return None
+    return (vectors / values[..., None, :]) @ vectors.mT
+
+
+def eigenbasis(matrix: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return eigenvalues `[..., n]` and eigenvectors `[..., n, n]` (columns).
+
+    None where LAPACK does not converge, also after a jittered retry.
+    """
+    if not bool(torch.isfinite(matrix).all()):
+        return None
+    size = matrix.shape[-1]
+    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(dim=-1).clamp(min=torch.finfo(matrix.dtype).tiny)[..., None, None]
+    # rank-deficient factors (few positions, many features) are where LAPACK was seen to give up; a jitter parts the
+    # equal eigenvalues
+    for jitter in (0.0, 1e-6, 1e-4):
+        try:
+            values, vectors = torch.linalg.eigh(matrix + jitter * scale * identity if jitter else matrix)
+        except RuntimeError:  # torch's LinAlgError is one
+            continue
+        if bool(torch.isfinite(values).all() & torch.isfinite(vectors).all()):
+            return values - jitter * scale[..., 0], vectors
+    return None
+
+
+def damped_inverse(
+    matrix: Tensor, damping: Tensor, *, method: str, start: Tensor | None = None
+) -> tuple[Tensor | None, NewtonReport | None]:
+    """Invert `M + damping · I` by the named method, and by the more robust ones where it fails.
+
+    Args:
+        matrix: Symmetric positive semi-definite, `[..., n, n]`.
+        damping: Positive, `[...]`.
+        method: `newton`, `cholesky` or `eigh`.
+        start: Newton's warm start.
+
+    Returns:
+        The inverse, or None where every method failed (the caller keeps its last good one), and Newton's report where
+        it ran.
+    """
+    if not bool(torch.isfinite(matrix).all()) or not bool(torch.isfinite(damping).all()):
+        return None, None
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    damped = matrix + damping[..., None, None] * identity
+    report = None
+    if method == "newton":
+        inverse, report = newton_inverse(damped, start)
+        if report.converged:
+            return inverse, report
+    if method == "eigh":
+        found = eigen_inverse(damped)
+        if found is not None:
+            return found, report
+    found = cholesky_inverse(damped)
+    if found is None:
+        # rounding can make a barely damped factor indefinite: a jitter of the size of float's resolution, then more
+        scale = damped.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+        for jitter in (1e-6, 1e-4):
+            found = cholesky_inverse(damped + (jitter * scale)[..., None, None] * identity)
+            if found is not None:
+                break
+    return found, report

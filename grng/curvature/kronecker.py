@@ -1,0 +1,125 @@
+"""The state of one layer's Kronecker factors: moving averages, damping, inverses, and what they do to a gradient.
+
+All tensors live in a dictionary that the optimizer keeps in its own `state` (and so in its checkpoints):
+
+    A, G                    moving averages of the factors, `[groups, n, n]`, not yet bias-corrected
+    factor_updates          how many times they moved (an int), for the bias correction 1 − β^k
+    A_inverse, G_inverse    inverses of the damped factors (factored form)
+    A_values, A_vectors, G_values, G_vectors     eigenbases (exact form)
+
+Damping (Martens & Grosse 2015). The factored form approximates (A ⊗ G + λI)⁻¹ by (A + π√λ I)⁻¹ ⊗ (G + √λ/π I)⁻¹ with
+π² = (tr A / dim A) / (tr G / dim G); the exact form is U_G [(U_Gᵀ V U_A) ⊘ (s_G s_Aᵀ + λ)] U_Aᵀ, in which λ may
+change at every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grng.curvature.inverse import NewtonReport, damped_inverse, eigenbasis
+
+PI_RANGE = (1e-3, 1e3)
+
+
+def update_factors(state: dict[str, Any], batch_a: Tensor, batch_g: Tensor, decay: float) -> bool:
+    """Move the averages: `F ← β F + (1 − β) F_batch`.
+
+    Args:
+        state: The layer's state.
+        batch_a: The batch's A, `[groups, in, in]`.
+        batch_g: The batch's G, `[groups, out, out]`.
+        decay: β in [0, 1).
+
+    Returns:
+        False, with the averages unchanged, where the batch's factors are not finite.
+    """
+    if not bool(torch.isfinite(batch_a).all() & torch.isfinite(batch_g).all()):
+        return False
+    for key, batch in (("A", batch_a), ("G", batch_g)):
+        if key in state:
+            state[key].mul_(decay).add_(batch, alpha=1.0 - decay)
+        else:
+            state[key] = batch * (1.0 - decay)
+    state["factor_updates"] = state.get("factor_updates", 0) + 1
+    return True
+
+
+def corrected_factors(state: dict[str, Any], decay: float) -> tuple[Tensor, Tensor]:
+    """Return A and G with the bias of their zero start corrected."""
+    correction = 1.0 - decay ** state["factor_updates"]
+    return state["A"] / correction, state["G"] / correction
+
+
+def damping_split(a: Tensor, g: Tensor) -> Tensor:
+    """Return π, `[groups]`: the root of the ratio of the factors' mean eigenvalues, inside [1e-3, 1e3]; 1 for 0/0."""
+    mean_a = a.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    mean_g = g.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    pi = (mean_a / mean_g).sqrt().clamp(*PI_RANGE)
+    return torch.where(torch.isnan(pi), torch.ones_like(pi), pi)
+
+
+def refresh_inverses(
+    state: dict[str, Any], damping: Tensor, *, decay: float, method: str
+) -> tuple[bool, list[NewtonReport]]:
+    """Invert the damped factors (factored form).
+
+    Args:
+        state: The layer's state; after a failure it keeps the last good inverses (at the very first refresh: the
+            identity over the damping).
+        damping: λ > 0, a scalar tensor.
+        decay: β of the moving averages.
+        method: `newton`, `cholesky` or `eigh`.
+
+    Returns:
+        Whether both inverses are new, and Newton's reports.
+    """
+    a, g = corrected_factors(state, decay)
+    pi = damping_split(a, g)
+    root = damping.to(a.dtype).sqrt()
+    inverse_a, report_a = damped_inverse(a, pi * root, method=method, start=state.get("A_inverse"))
+    inverse_g, report_g = damped_inverse(g, root / pi, method=method, start=state.get("G_inverse"))
+    reports = [report for report in (report_a, report_g) if report is not None]
+    if inverse_a is not None and inverse_g is not None:
+        state["A_inverse"], state["G_inverse"] = inverse_a, inverse_g
+        return True, reports
+    for key, factor, scale in (("A_inverse", a, pi * root), ("G_inverse", g, root / pi)):
+        if key not in state:
+            state[key] = torch.eye(factor.shape[-1], dtype=a.dtype, device=a.device) / scale[:, None, None]
+    return False, reports
+
+
+def refresh_eigenbases(state: dict[str, Any], *, decay: float) -> bool:
+    """Recompute the eigenbases (exact form).
+
+    False, with the last ones kept (at first: the diagonal), where LAPACK does not converge.
+    """
+    a, g = corrected_factors(state, decay)
+    basis_a, basis_g = eigenbasis(a), eigenbasis(g)
+    good = basis_a is not None and basis_g is not None
+    for key, factor, basis in (("A", a, basis_a), ("G", g, basis_g)):
+        if good and basis is not None:
+            # tiny negative eigenvalues are rounding: the factors are positive semi-definite
+            state[f"{key}_values"], state[f"{key}_vectors"] = basis[0].clamp_(min=0.0), basis[1]
+        elif f"{key}_vectors" not in state:
+            identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+            state[f"{key}_values"] = factor.diagonal(dim1=-2, dim2=-1).clone()
+            state[f"{key}_vectors"] = identity.expand_as(factor).clone()
+    return good
+
+
+def precondition_factored(state: dict[str, Any], matrix: Tensor) -> Tensor:
+    """Return G_d⁻¹ V A_d⁻¹ for V of shape `[groups, out, in]`."""
+    result: Tensor = state["G_inverse"] @ matrix.to(state["G_inverse"].dtype) @ state["A_inverse"]
+    return result
+
+
+def precondition_exact(state: dict[str, Any], matrix: Tensor, damping: Tensor) -> Tensor:
+    """Return U_G [(U_Gᵀ V U_A) ⊘ (s_G s_Aᵀ + λ)] U_Aᵀ for V of shape `[groups, out, in]` and a scalar λ."""
+    vectors_a, vectors_g = state["A_vectors"], state["G_vectors"]
+    rotated = vectors_g.mT @ matrix.to(vectors_g.dtype) @ vectors_a
+    eigenvalues = state["G_values"][:, :, None] * state["A_values"][:, None, :]
+    result: Tensor = vectors_g @ (rotated / (eigenvalues + damping.to(rotated.dtype))) @ vectors_a.mT
+    return result

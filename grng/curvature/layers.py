@@ -1,0 +1,217 @@
+"""Which layers have Kronecker factors, and what a batch contributes to them.
+
+For one layer, `F ≈ A ⊗ G` with `A = E[a aᵀ]` of its inputs (a 1 appended for the bias) and `G = E[e eᵀ]` of the
+per-sample output gradients
+(Martens & Grosse 2015; Grosse & Martens 2016). A weight used at several positions (tokens, pixels, repeated calls) is
+treated by `expand`:
+A = (1/BT) Σ_bt a aᵀ, G = (1/B) Σ_bt e eᵀ; or `reduce`: ā_b = (1/T) Σ_t a_bt, ē_b = Σ_t e_bt, A = (1/B) Σ ā āᵀ,
+G = (1/B) Σ ē ēᵀ (Eschenhagen et al. 2023, arXiv 2311.00636).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from grng.curvature.layout import conv_gradients, conv_patches, linear_features
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer with Kronecker factors: its module, its trainable weight and bias, and the sizes of its factors."""
+
+    name: str
+    module: nn.Linear | nn.Conv2d
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    @property
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        """Weight and, where it is trained, bias."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    @property
+    def groups(self) -> int:
+        """Number of groups: independent blocks of the layer."""
+        return self.module.groups if isinstance(self.module, nn.Conv2d) else 1
+
+    @property
+    def input_size(self) -> int:
+        """Width of A, the bias column included."""
+        return self.weight[0].numel() + (self.bias is not None)
+
+    @property
+    def output_size(self) -> int:
+        """Width of G."""
+        return self.weight.shape[0] // self.groups
+
+    def input_rows(self, inputs: Tensor, *, batch: int, samples: int) -> Tensor:
+        """Bring a forward input to `[groups, samples, shared, features]`, the first `samples` of a batch of `batch`."""
+        inputs = _first_samples(inputs, batch, samples)
+        rows = conv_patches(inputs, self.module) if isinstance(self.module, nn.Conv2d) else linear_features(inputs)
+        return _by_sample(rows, samples)
+
+    def gradient_rows(self, gradients: Tensor, *, batch: int, samples: int) -> Tensor:
+        """Bring an output gradient to `[groups, samples, shared, out/groups]`, the first `samples` of `batch`."""
+        gradients = _first_samples(gradients, batch, samples)
+        rows = (
+            conv_gradients(gradients, self.groups) if isinstance(self.module, nn.Conv2d) else linear_features(gradients)
+        )
+        return _by_sample(rows, samples)
+
+
+def _first_samples(values: Tensor, batch: int, samples: int) -> Tensor:
+    """Cut to the first samples.
+
+    The leading dimension may be a multiple of the batch (windows of a picture), or have nothing to do with it.
+    """
+    if samples == batch or values.shape[0] % batch:
+        return values
+    return values[: samples * (values.shape[0] // batch)]
+
+
+def _by_sample(rows: Tensor, samples: int) -> Tensor:
+    """Make the second dimension the samples; a layer that sees no batch (it makes a table, say) is one sample."""
+    groups, leading, _, features = rows.shape
+    if leading == samples:
+        return rows
+    return rows.reshape(groups, 1 if leading % samples else samples, -1, features)
+
+
+def find_layers(
+    model: nn.Module, trainable: set[nn.Parameter], *, max_factor_size: int | None
+) -> tuple[list[Layer], dict[nn.Parameter, str]]:
+    """Find the layers of `model` that get Kronecker factors, and say why the rest of the parameters does not.
+
+    Args:
+        model: The model.
+        trainable: The parameters that the optimizer holds.
+        max_factor_size: Layers with a wider factor are left to the other rule; None for no limit.
+
+    Returns:
+        The layers in the model's order, and for every other parameter of `trainable` the reason.
+    """
+    owners = Counter(
+        parameter for module in model.modules() for parameter in module._parameters.values() if parameter is not None
+    )
+    layers: list[Layer] = []
+    reasons: dict[nn.Parameter, str] = {}
+    for name, module in model.named_modules():
+        own = [
+            parameter for parameter in module._parameters.values() if parameter is not None and parameter in trainable
+        ]
+        if not own:
+            continue
+        reason = _why_not(module, trainable, owners, max_factor_size)
+        if reason is None:
+            assert isinstance(module, nn.Linear | nn.Conv2d)
+            layers.append(_layer(name, module, trainable))
+        else:
+            reasons.update(dict.fromkeys(own, reason))
+    return layers, reasons
+
+
+def _layer(name: str, module: nn.Linear | nn.Conv2d, trainable: set[nn.Parameter]) -> Layer:
+    weight, bias = module._parameters["weight"], module._parameters.get("bias")
+    assert weight is not None
+    return Layer(name, module, weight, bias if bias in trainable else None)
+
+
+def _why_not(
+    module: nn.Module, trainable: set[nn.Parameter], owners: Counter[nn.Parameter], max_factor_size: int | None
+) -> str | None:
+    """Return why `module` has no Kronecker factors, or None where it has."""
+    kind = type(module).__name__
+    # An allow-list by exact type: subclasses (weight-standardised, parametrised, …) pass isinstance but transform their
+    # weight before using it.
+    if type(module) not in (nn.Linear, nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            return f"{kind} (a subclass whose weight may be transformed)"
+        return f"{kind} (no Kronecker rule)"
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    weight = module._parameters.get("weight")
+    if weight is None or weight not in trainable:
+        return f"{kind} with a frozen or computed weight"
+    if any(owners[parameter] > 1 for parameter in module._parameters.values() if parameter is not None):
+        return f"{kind} with tied weights"
+    layer = _layer("", module, trainable)
+    if max_factor_size is not None and max(layer.input_size, layer.output_size) > max_factor_size:
+        return f"{kind} with a factor wider than max_factor_size={max_factor_size}"
+    return None
+
+
+class FactorSum:
+    """Un-normalised sums over the micro-batches of one step, from which the batch's A and G are formed.
+
+    Sums, not means, so that micro-batches of unequal size add up to exactly the statistics of the joined batch.
+    """
+
+    def __init__(self, layer: Layer, weight_sharing: str) -> None:
+        self.layer = layer
+        self.weight_sharing = weight_sharing
+        self.samples = 0
+        self._input_rows = 0
+        self._inputs: Tensor | None = None
+        self._gradients: Tensor | None = None
+
+    def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
+        """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
+        dtype = _factor_dtype(self.layer.weight)
+        rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
+        if self.weight_sharing == "reduce":
+            positions = sum(part.shape[2] for part in rows)
+            rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows]) / positions]
+        for part in rows:
+            product = _second_moment(part, with_bias=self.layer.bias is not None)
+            self._inputs = product if self._inputs is None else self._inputs.add_(product)
+            self._input_rows += part.shape[1] * part.shape[2]
+        self.samples += samples
+
+    def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
+        """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
+        dtype = _factor_dtype(self.layer.weight)
+        rows = [self.layer.gradient_rows(gradients.to(dtype), batch=batch, samples=samples) for gradients in uses]
+        if self.weight_sharing == "reduce":
+            rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
+        for part in rows:
+            product = _second_moment(part, with_bias=False)
+            self._gradients = product if self._gradients is None else self._gradients.add_(product)
+
+    def factors(self) -> tuple[Tensor, Tensor] | None:
+        """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`; None where a part is missing."""
+        if self._inputs is None or self._gradients is None:
+            return None
+        return self._inputs / self._input_rows, self._gradients / self.samples
+
+
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Add tensors of one shape."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
+
+
+def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
+    """Sum the outer products of all rows, a 1 appended where `with_bias`: `[groups, features, features]`."""
+    groups, batch, shared, features = rows.shape
+    flat = rows.reshape(groups, batch * shared, features)
+    if not with_bias:
+        return flat.mT @ flat
+    # the appended ones give sums, which cost less than a wider product
+    product = flat.new_empty(groups, features + 1, features + 1)
+    product[:, :-1, :-1] = flat.mT @ flat
+    sums = flat.sum(dim=1)
+    product[:, -1, :-1] = sums
+    product[:, :-1, -1] = sums
+    product[:, -1, -1] = batch * shared
+    return product
+
+
+def _factor_dtype(weight: Tensor) -> torch.dtype:
+    """Factors are kept in float32 or better, also for a model in half precision."""
+    return torch.promote_types(weight.dtype, torch.float32)

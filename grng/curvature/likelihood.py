@@ -1,0 +1,148 @@
+"""Likelihoods: what the loss of one sample is, and how labels are drawn from the model's own predictive distribution.
+
+The Fisher information matrix is an expectation over labels drawn from the *model*, `F = E_x E_{y ~ p(y|x)} [∇ℓ ∇ℓᵀ]`.
+All that curvature needs of a likelihood is therefore the gradient of the per-sample loss with respect to the model's
+outputs, for labels that are sampled, enumerated exactly, or the data's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from grng.errors import GrngError
+
+
+class Likelihood(Protocol):
+    """A predictive distribution over targets, given the model's outputs `z` of shape `[batch, outputs]`."""
+
+    name: str
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise GrngError unless outputs and targets fit this likelihood."""
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the per-sample losses ℓ_b, `[batch]`."""
+
+    def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ∂ℓ_b/∂z_b for given targets, `[batch, outputs]`."""
+
+    def noise_shape(self, outputs: Tensor) -> tuple[int, ...]:
+        """Return the shape of the uniform numbers that `sampled_gradient` takes; the first dimension is the batch."""
+
+    def sampled_gradient(self, outputs: Tensor, uniforms: Tensor) -> Tensor:
+        """Return ∂ℓ_b/∂z_b for labels drawn from the model itself, `[batch, outputs]`."""
+
+    def exact_gradients(self, outputs: Tensor) -> Iterator[Tensor]:
+        """Yield `[batch, outputs]` matrices u with `Σ u uᵀ = E_y [∂ℓ/∂z ∂ℓ/∂zᵀ]` for every sample."""
+
+
+class Categorical:
+    """Softmax cross-entropy: ℓ_b = −log softmax(z_b)[y_b].
+
+    Targets are class indices `[batch]` or probabilities `[batch, classes]`.
+    """
+
+    name = "categorical"
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise GrngError unless outputs are `[batch, classes]` and targets fit them."""
+        _check_matrix(self.name, outputs)
+        if targets.shape == outputs.shape and targets.is_floating_point():
+            return
+        if targets.shape != outputs.shape[:1] or targets.is_floating_point():
+            raise GrngError(
+                f"likelihood 'categorical' got outputs of shape {list(outputs.shape)} and {_described(targets)}.",
+                where="observe",
+                hint="Pass class indices of shape [batch], or class probabilities of the outputs' shape.",
+            )
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return −log softmax(z_b)[y_b], `[batch]`."""
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return softmax(z) − y, `[batch, classes]`."""
+        if not targets.is_floating_point():
+            targets = F.one_hot(targets, outputs.shape[1])
+        return outputs.softmax(dim=1) - targets.to(outputs.dtype)
+
+    def noise_shape(self, outputs: Tensor) -> tuple[int, ...]:
+        """One uniform number a sample: `[batch]`."""
+        return (outputs.shape[0],)
+
+    def sampled_gradient(self, outputs: Tensor, uniforms: Tensor) -> Tensor:
+        """Return softmax(z) − onehot(ŷ), ŷ ~ softmax(z) by inversion of the cumulative distribution."""
+        probabilities = outputs.softmax(dim=1)
+        cumulative = probabilities.to(uniforms.dtype).cumsum(dim=1)
+        # the last entry is 1 up to rounding; a uniform above it must still give a class
+        labels = torch.searchsorted(cumulative, uniforms[:, None]).squeeze(1).clamp_(max=outputs.shape[1] - 1)
+        return probabilities - F.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
+
+    def exact_gradients(self, outputs: Tensor) -> Iterator[Tensor]:
+        """Yield √μ_c (μ − onehot(c)) for every class c."""
+        probabilities = outputs.softmax(dim=1)
+        identity = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        for label in range(outputs.shape[1]):
+            yield probabilities[:, label : label + 1].sqrt() * (probabilities - identity[label])
+
+
+class Gaussian:
+    """Squared error with unit variance: ℓ_b = ½ ‖z_b − y_b‖²; targets have the outputs' shape `[batch, outputs]`."""
+
+    name = "gaussian"
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise GrngError unless outputs and targets are both `[batch, outputs]`."""
+        _check_matrix(self.name, outputs)
+        if targets.shape != outputs.shape:
+            raise GrngError(
+                f"likelihood 'gaussian' got outputs of shape {list(outputs.shape)} and {_described(targets)}.",
+                where="observe",
+                hint="Pass targets of the outputs' shape.",
+            )
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ½ ‖z_b − y_b‖², `[batch]`."""
+        return 0.5 * (outputs - targets).square().sum(dim=1)
+
+    def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return z − y, `[batch, outputs]`."""
+        return outputs - targets.to(outputs.dtype)
+
+    def noise_shape(self, outputs: Tensor) -> tuple[int, ...]:
+        """One uniform number an output: `[batch, outputs]`."""
+        return tuple(outputs.shape)
+
+    def sampled_gradient(self, outputs: Tensor, uniforms: Tensor) -> Tensor:
+        """Return z − ŷ with ŷ ~ N(z, I)."""
+        tiny = torch.finfo(uniforms.dtype).tiny
+        noise: Tensor = torch.special.ndtri(uniforms.clamp(min=tiny))
+        return -noise.to(outputs.dtype)
+
+    def exact_gradients(self, outputs: Tensor) -> Iterator[Tensor]:
+        """Yield the unit vectors: E[(z − y)(z − y)ᵀ] = I."""
+        for index in range(outputs.shape[1]):
+            unit = torch.zeros_like(outputs)
+            unit[:, index] = 1.0
+            yield unit
+
+
+LIKELIHOODS: dict[str, Likelihood] = {likelihood.name: likelihood for likelihood in (Categorical(), Gaussian())}
+
+
+def _check_matrix(name: str, outputs: Tensor) -> None:
+    if outputs.dim() != 2 or not outputs.is_floating_point():
+        raise GrngError(
+            f"likelihood {name!r} needs outputs as floats of shape [batch, outputs], got {_described(outputs)}.",
+            where="observe",
+            hint="Pass the logits as the model returns them.",
+        )
+
+
+def _described(values: Tensor) -> str:
+    return f"a {str(values.dtype).removeprefix('torch.')} tensor of shape {list(values.shape)}"

@@ -1,0 +1,236 @@
+"""What the optimizers with curvature share: the model they watch, `observe`, a generator, a complete `state_dict`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from grng.curvature.likelihood import LIKELIHOODS
+from grng.errors import GrngError, HyperparameterError
+from grng.optim.contract import Contract
+from grng.optim.fisher import pad_batch
+from grng.optim.hyperparameters import check_values, read_signature
+
+ParamsInput = Iterable[Any] | None
+
+
+class CurvatureOptimizer(Contract, torch.optim.Optimizer):
+    """Base of the optimizers that observe the model's outputs.
+
+    Args:
+        model: The model that is trained.
+        groups: Parameter groups, ready for `torch.optim.Optimizer`.
+        defaults: Defaults of the groups.
+        likelihood: `categorical` or `gaussian`.
+        seed: Seed of the optimizer's own generator (sampled labels, Hutchinson vectors); kept in `state_dict`.
+    """
+
+    def __init__(
+        self, model: nn.Module, groups: list[dict[str, Any]], defaults: dict[str, Any], *, likelihood: str, seed: int
+    ) -> None:
+        self.model = model
+        self.likelihood = LIKELIHOODS[likelihood]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 0
+        self.samples = 0  # of this step, over its micro-batches
+        self.suspended = False  # while the optimizer itself runs the model (finite differences)
+        super().__init__(groups, defaults)
+        self._attach_probe()
+
+    # --- observation
+
+    def observe(self, outputs: Tensor, targets: Tensor) -> None:
+        """Observe one (micro-)batch: to be called after the forward and before the backward, in training mode.
+
+        Args:
+            outputs: The model's outputs with their graph, `[batch, outputs]`.
+            targets: Class indices `[batch]`, probabilities or regression targets `[batch, outputs]`.
+
+        Raises:
+            GrngError: Shapes that do not fit the likelihood, outputs without a graph, a model in eval mode, or a
+                backward that came first.
+        """
+        if self.suspended:
+            return
+        self.likelihood.check(outputs, targets)
+        if not self.model.training:
+            raise GrngError(
+                "observe was called with the model in eval mode.",
+                where="observe",
+                hint="Call model.train() before the forward.",
+            )
+        if outputs.grad_fn is None:
+            raise GrngError(
+                "observe got outputs without a graph.",
+                where="observe",
+                hint="Pass the model's own outputs, not detached and not under no_grad.",
+            )
+        self.samples += outputs.shape[0]
+        self._observe(outputs, targets)
+
+    def _observe(self, outputs: Tensor, targets: Tensor) -> None:
+        raise NotImplementedError
+
+    def gradients_of_outputs(self, outputs: Tensor, inputs: list[Any], cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward."""
+        try:
+            return torch.autograd.grad(
+                outputs, inputs, grad_outputs=cotangent.to(outputs.dtype), retain_graph=True, allow_unused=True
+            )
+        except RuntimeError as error:
+            if "second time" not in str(error):
+                raise
+            raise GrngError(
+                "observe was called after backward, which had freed the graph.",
+                where="observe",
+                hint="Call optimizer.observe(outputs, targets) between the forward and loss.backward().",
+            ) from error
+
+    def uniforms(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree)."""
+        return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(device)
+
+    def sampled_cotangent(self, outputs: Tensor, share: float = 1.0) -> tuple[Tensor, int]:
+        """Return ∂ℓ_b/∂z_b for labels drawn from the model, and for how many samples.
+
+        It is zero beyond the first ⌈share · batch⌉ samples.
+        """
+        measured = outputs.detach()[: math.ceil(share * outputs.shape[0])]
+        if measured.dtype in HALF:
+            measured = measured.float()
+        draws = self.uniforms(self.likelihood.noise_shape(measured), outputs.device)
+        return pad_batch(self.likelihood.sampled_gradient(measured, draws), outputs.shape[0]), measured.shape[0]
+
+    def require_observed(self) -> None:
+        """Raise unless `observe` was called for this step."""
+        if self.samples == 0:
+            raise GrngError(
+                f"{type(self).__name__}.step needs this step's curvature, and observe was not called.",
+                where="step",
+                hint="Call optimizer.observe(outputs, targets) after the forward and before loss.backward().",
+            )
+
+    def end_step(self) -> None:
+        """Count the step and forget what was observed for it."""
+        self.steps += 1
+        self.samples = 0
+
+    # --- torch's interface
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step.
+
+        Args:
+            closure: Recomputes loss and gradients of the same batch. Where `needs_closure` holds it is called at the
+                perturbed weights; elsewhere, as in torch, it is called once before the step.
+
+        Raises:
+            GrngError: `observe` was not called for this step, or a closure is needed and missing.
+        """
+        loss = None
+        if closure is not None and not self.needs_closure:
+            with torch.enable_grad():
+                loss = closure()
+        self.require_observed()
+        try:
+            with torch.no_grad():
+                self._step(closure)
+        finally:
+            self.end_step()
+        return loss
+
+    def _step(self, closure: Callable[[], float] | None) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return torch's state_dict with `grng` beside it: the step count, the generator's state, counters."""
+        saved: dict[str, Any] = super().state_dict()
+        saved["grng"] = {"steps": self.steps, "generator": self.generator.get_state(), **self._extra_state()}
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load what `state_dict` returned; tensors keep the precision in which they were saved."""
+        super().load_state_dict(dict(state_dict))
+        # torch casts state to the parameter's dtype, which would round float32 factors of a half-precision model
+        held = [p for group in self.param_groups for p in group["params"]]
+        names = [index for group in state_dict["param_groups"] for index in group["params"]]
+        for index, parameter in zip(names, held, strict=True):
+            for key, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor):
+                    self.state[parameter][key] = (
+                        value.detach().clone().to(parameter.device if value.dim() else value.device)
+                    )
+        extra = dict(state_dict["grng"])
+        self.steps = int(extra.pop("steps"))
+        self.generator.set_state(extra.pop("generator"))
+        self._load_extra_state(extra)
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {}
+
+    def _load_extra_state(self, extra: dict[str, Any]) -> None:
+        pass
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def parameter_groups(model: nn.Module, params: ParamsInput) -> list[dict[str, Any]]:
+    """Bring `params` to a list of groups: None is every trainable parameter of the model.
+
+    Raises:
+        GrngError: Parameters that are not the model's, or none at all.
+    """
+    if not isinstance(model, nn.Module):
+        raise GrngError(
+            f"the first argument must be the model, got {type(model).__name__}.",
+            where="model",
+            hint="Curvature is measured on the model's layers: write RING(model), not RING(model.parameters()).",
+        )
+    given: list[Any] = [p for p in model.parameters() if p.requires_grad] if params is None else list(params)
+    if given and not isinstance(given[0], dict):
+        given = [{"params": given}]
+    groups = []
+    for group in given:
+        members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        groups.append({**group, "params": [entry[1] if isinstance(entry, tuple) else entry for entry in members]})
+    own = set(model.parameters())
+    if any(p not in own for group in groups for p in group["params"]):
+        raise GrngError(
+            "params holds a tensor that is no parameter of the model.",
+            where="params",
+            hint="Pass parameters of this very model.",
+        )
+    if not any(group["params"] for group in groups):
+        raise GrngError(
+            "there is nothing to train: no trainable parameter.",
+            where="params",
+            hint="Unfreeze some, or pass them in params.",
+        )
+    return groups
+
+
+def checked(optimizer: type[torch.optim.Optimizer], values: Mapping[str, Any]) -> None:
+    """Check constructor arguments against their own signature: types, ranges, finiteness.
+
+    Raises:
+        HyperparameterError: Naming the hyperparameter and what is allowed.
+    """
+    known = read_signature(optimizer)
+    check_values(known, {name: values[name] for name in known if name in values}, owner=optimizer.__name__)
+
+
+def refuse_ineffective(name: str, value: Any, *, neutral: Any, because: str) -> None:
+    """Raise HyperparameterError where a hyperparameter is given that has no effect with the others."""
+    if value != neutral:
+        raise HyperparameterError(
+            f"{name} has no effect with {because}; got {name}={value!r}.", where=name, hint=f"Leave {name} out."
+        )

@@ -1,0 +1,99 @@
+"""What every optimizer of grng offers beside torch's own interface, so that one training loop serves them all.
+
+optimizer.observe(outputs, targets)      after the forward, before the backward; curvature for this batch, when due
+optimizer.is_second_order                whether this step's backward needs create_graph=True
+optimizer.needs_closure                  whether this step calls a closure that recomputes loss and gradients of the
+same batch
+optimizer.collect_diagnostics = True     before a step whose diagnostics are wanted
+optimizer.diagnostics()                  plain floats of the last such step
+optimizer.coverage()                     which parameter is stepped by which rule, or None where one rule serves all
+optimizer.close()                        removes hooks from the model
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grng.curvature.coverage import Coverage
+
+
+class Contract:
+    """Mixin: the answers of a first-order optimizer, and the diagnostics that can be measured from outside."""
+
+    collect_diagnostics: bool = False
+    _probe: dict[str, Any]
+
+    def observe(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take the model's outputs `[batch, outputs]` and the targets of this batch; first-order: nothing to do."""
+
+    @property
+    def is_second_order(self) -> bool:
+        """Whether this step's backward needs `create_graph=True` (timm's name for it)."""
+        return False
+
+    @property
+    def needs_closure(self) -> bool:
+        """Whether this step calls a closure that recomputes loss and gradients."""
+        return False
+
+    def coverage(self) -> Coverage | None:
+        """Which parameter is stepped by which rule; None where one rule serves all."""
+        return None
+
+    def close(self) -> None:
+        """Remove whatever the optimizer attached to the model."""
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return plain floats of the last step taken with `collect_diagnostics` set.
+
+        Always: `gradient_norm` ‖g‖, `step_weight_ratio` ‖Δθ‖/‖θ‖, `cosine_gradient` between −g and Δθ;
+            `cosine_last_step` between Δθ and the step before, where that was collected too.
+        """
+        return {**self._probe.get("values", {}), **self._own_diagnostics()}
+
+    def _own_diagnostics(self) -> dict[str, float]:
+        return {}
+
+    def _attach_probe(self) -> None:
+        self._probe = {}
+        self.register_step_pre_hook(_before_step)  # type: ignore[attr-defined]
+        self.register_step_post_hook(_after_step)  # type: ignore[attr-defined]
+
+
+def _before_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+    if not optimizer.collect_diagnostics:
+        optimizer._probe.pop("last_step", None)
+        return
+    held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    optimizer._probe["before"] = [(p, p.detach().clone(), p.grad.detach().clone()) for p in held]
+
+
+@torch.no_grad()
+def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+    before = optimizer._probe.pop("before", None)
+    if not before:
+        return
+    gradients = [gradient for _, _, gradient in before]
+    steps = [p - old for p, old, _ in before]
+    gradient_norm, step_norm = _norm(gradients), _norm(steps)
+    values = {
+        "gradient_norm": gradient_norm,
+        "step_weight_ratio": step_norm / max(_norm([old for _, old, _ in before]), 1e-30),
+        "cosine_gradient": -_dot(gradients, steps) / max(gradient_norm * step_norm, 1e-30),
+    }
+    last = optimizer._probe.get("last_step")
+    if last is not None and len(last) == len(steps):
+        values["cosine_last_step"] = _dot(last, steps) / max(_norm(last) * step_norm, 1e-30)
+    optimizer._probe["last_step"] = steps
+    optimizer._probe["values"] = values
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
+
+
+def _dot(left: list[Tensor], right: list[Tensor]) -> float:
+    return float(torch.stack([(a.double() * b.double()).sum() for a, b in zip(left, right, strict=True)]).sum())

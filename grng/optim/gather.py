@@ -1,0 +1,90 @@
+"""From one forward's captured layers to the curvature statistics of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from grng.curvature.capture import Use
+from grng.curvature.kronecker import update_factors
+from grng.curvature.layers import FactorSum, Layer
+from grng.optim.fisher import DiagonalSum, fisher_passes, move_average
+
+if TYPE_CHECKING:
+    from grng.optim.base import CurvatureOptimizer
+
+
+class Statistics:
+    """What `observe` gathers for the step to come, over its micro-batches."""
+
+    def __init__(self) -> None:
+        self.factors: dict[str, FactorSum] = {}
+        self.diagonal: dict[nn.Parameter, DiagonalSum] = {}
+        self.samples = 0
+
+    def gather(
+        self,
+        optimizer: CurvatureOptimizer,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        layers: Sequence[Layer],
+        uses: Mapping[str, Sequence[Use]],
+        diagonal: Sequence[nn.Parameter],
+        fisher: str,
+        share: float,
+        weight_sharing: str,
+    ) -> None:
+        """Add one micro-batch.
+
+        Args:
+            optimizer: Gives the likelihood and the random numbers.
+            outputs: The model's outputs with their graph, `[batch, outputs]`.
+            targets: The data's targets.
+            layers: The layers with Kronecker factors.
+            uses: What the hooks captured, by layer name.
+            diagonal: The parameters whose diagonal Fisher is wanted.
+            fisher: `sampled`, `exact` or `empirical`.
+            share: Share of the batch that is measured.
+            weight_sharing: `expand` or `reduce`.
+        """
+        passes, samples = fisher_passes(
+            optimizer, outputs, targets, fisher=fisher, share=share, diagonal=bool(diagonal)
+        )
+        batch = outputs.shape[0]
+        sums: dict[str, FactorSum] = {}
+        for layer in layers:
+            # an input that an in-place operation has changed since is not what the layer saw
+            if layer.name in uses and all(use.intact() for use in uses[layer.name]):
+                sums[layer.name] = self.factors.setdefault(layer.name, FactorSum(layer, weight_sharing))
+                sums[layer.name].add_inputs([use.inputs for use in uses[layer.name]], batch=batch, samples=samples)
+        edges = [(name, use.edge) for name in sums for use in uses[name]]
+        for one in passes:
+            asked = edges if one.for_factors else []
+            wanted = diagonal if one.for_diagonal else []
+            found = optimizer.gradients_of_outputs(outputs, [*(edge for _, edge in asked), *wanted], one.cotangent)
+            by_layer: dict[str, list[Tensor]] = {}
+            for (name, _), gradient in zip(asked, found, strict=False):
+                if gradient is not None:
+                    by_layer.setdefault(name, []).append(gradient)
+            for name, gradients in by_layer.items():
+                sums[name].add_gradients(gradients, batch=batch, samples=samples)
+            for p, gradient in zip(wanted, found[len(asked) :], strict=True):
+                self.diagonal.setdefault(p, DiagonalSum()).add(gradient)
+        self.samples += samples
+
+    def fold(self, layers: Sequence[Layer], states: MutableMapping[Any, Any], decay: float) -> int:
+        """Move the averages once, whatever the number of micro-batches; return how many factors were not finite."""
+        refused = 0
+        for layer in layers:
+            total = self.factors.get(layer.name)
+            factors = total.factors() if total is not None else None
+            if factors is not None:
+                refused += not update_factors(states[layer.weight], *factors, decay)
+        for p, diagonal in self.diagonal.items():
+            estimate = diagonal.estimate(self.samples)
+            if estimate is not None:
+                move_average(states[p], "fisher", estimate, decay)
+        return refused

@@ -1,0 +1,200 @@
+"""The Hessian-vector product H g of gradient regularisation: ∇[L + (ρ/2)‖∇L‖²] = g + ρ H g.
+
+By double backprop, exactly, for a gradient that was taken with `create_graph=True`; or by a finite difference of
+gradients (∇L(θ + ε g/‖g‖) − ∇L(θ)) ‖g‖ / ε, which needs one more pass and no second-order derivative (Karakida et al.
+2022, arXiv 2210.02720).
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.hooks import RemovableHandle
+
+from grng.errors import GrngError
+
+# We free the graph that torch warns of ourselves, at every step.
+CREATE_GRAPH_WARNING = r"Using backward\(\) with create_graph=True"
+
+
+def silence_create_graph_warning() -> None:
+    """Filter exactly the warning that torch gives at every `backward(create_graph=True)`."""
+    warnings.filterwarnings("ignore", message=CREATE_GRAPH_WARNING, category=UserWarning)
+
+
+def double_backprop(
+    gradients: Sequence[Tensor], parameters: Sequence[nn.Parameter], vector: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return H v, one tensor a parameter.
+
+    Args:
+        gradients: ∇L with its graph (`create_graph=True`), one tensor a parameter.
+        parameters: The parameters.
+        vector: v, without a graph.
+
+    Raises:
+        GrngError: The gradients carry no graph, or an operator of the model has no double backward.
+    """
+    with_graph = [(gradient, v) for gradient, v in zip(gradients, vector, strict=True) if gradient.requires_grad]
+    if not with_graph:
+        raise GrngError(
+            "the gradients carry no graph for the Hessian-vector product.",
+            where="step",
+            hint="Call loss.backward(create_graph=optimizer.is_second_order), or choose hvp=finite_difference.",
+        )
+    try:
+        with torch.enable_grad():
+            products = torch.autograd.grad(
+                [g for g, _ in with_graph], parameters, grad_outputs=[v for _, v in with_graph], allow_unused=True
+            )
+    except RuntimeError as error:
+        if "not implemented" not in str(error) and "double backward" not in str(error):
+            raise
+        raise GrngError(
+            f"an operator of this model has no double backward ({error}).",
+            where="step",
+            hint="Choose hvp=finite_difference.",
+        ) from error
+    return [
+        torch.zeros_like(p) if product is None else product.detach()
+        for p, product in zip(parameters, products, strict=True)
+    ]
+
+
+class RandomStateRecorder:
+    """Remembers the random state before each forward, so that a second pass can draw the same dropout masks."""
+
+    def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
+        self.state: list[Tensor] | None = None
+        ask = weakref.WeakMethod(due)
+        recorder = weakref.ref(self)
+
+        def remember(module: nn.Module, args: Any) -> None:
+            method, target = ask(), recorder()
+            if method is not None and target is not None and method() and torch.is_grad_enabled():
+                target.state = random_state(module)
+
+        self._handle = model.register_forward_pre_hook(remember)
+        weakref.finalize(self, self._handle.remove)
+
+    def close(self) -> None:
+        """Remove the hook."""
+        self._handle.remove()
+
+
+def random_state(model: nn.Module) -> list[Tensor]:
+    """Return the CPU's random state, and that of the model's CUDA device where it has one."""
+    device = next(model.parameters()).device
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(model: nn.Module, state: Sequence[Tensor]) -> None:
+    """Undo `random_state`."""
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        torch.cuda.set_rng_state(state[1], next(model.parameters()).device)
+
+
+@contextmanager
+def untouched(model: nn.Module, forward_state: Sequence[Tensor] | None) -> Iterator[None]:
+    """Let a second pass run with the first one's random state; leave random state and buffers as they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    after = random_state(model)
+    if forward_state is not None:
+        set_random_state(model, forward_state)
+    try:
+        yield
+    finally:
+        set_random_state(model, after)
+        with torch.no_grad():
+            for buffer, saved in buffers:
+                buffer.copy_(saved)
+
+
+def finite_difference(
+    parameters: Sequence[nn.Parameter],
+    gradients: Sequence[Tensor],
+    vector: Sequence[Tensor],
+    closure: Callable[[], float],
+    model: nn.Module,
+    forward_state: Sequence[Tensor] | None,
+) -> list[Tensor]:
+    """Return H v by (∇L(θ + ε v/‖v‖) − ∇L(θ)) ‖v‖ / ε; θ and `.grad` are restored.
+
+    ε = √machine-epsilon · (1 + ‖θ‖).
+
+    Args:
+        parameters: The parameters.
+        gradients: g = ∇L(θ), one tensor a parameter.
+        vector: v, one tensor a parameter.
+        closure: Recomputes loss and gradients of the same batch at the present weights.
+        model: Whose buffers and random state must be the same in both passes and unchanged afterwards.
+        forward_state: The random state before the first forward, or None where it drew nothing.
+    """
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector))))
+    if not bool(norm > 0):
+        return [torch.zeros_like(g) for g in gradients]
+    size = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([p.detach() for p in parameters])))
+    epsilon = torch.finfo(norm.dtype).eps ** 0.5 * (1.0 + size)
+    saved = [p.detach().clone() for p in parameters]
+    kept = [(p, p.grad) for p in model.parameters()]
+    with torch.no_grad():
+        for p, v in zip(parameters, vector, strict=True):
+            p.add_(v * (epsilon / norm))
+    try:
+        for p, _ in kept:
+            p.grad = None  # the closure may accumulate
+        with untouched(model, forward_state), torch.enable_grad():
+            closure()
+        moved = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in parameters]
+    finally:
+        with torch.no_grad():
+            for p, value in zip(parameters, saved, strict=True):
+                p.copy_(value)
+        for p, grad in kept:
+            p.grad = grad
+    return [(m - g) * (norm / epsilon) for m, g in zip(moved, gradients, strict=True)]
+
+
+class MathAttention:
+    """Runs the model's forward under the math backend of attention while `due()`: fused ones have no double backward.
+
+    Hooks of the model itself, so that no global state changes; closed by `close()` or with the owner of `due`.
+    """
+
+    def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
+        stacks: list[ExitStack] = []
+        ask = weakref.WeakMethod(due)
+
+        def enter(module: nn.Module, args: Any) -> None:
+            method = ask()
+            stack = ExitStack()
+            if method is not None and method():
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stacks.append(stack)
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if stacks:
+                stacks.pop().close()
+
+        self._handles: list[RemovableHandle] = [
+            model.register_forward_pre_hook(enter, prepend=True),
+            model.register_forward_hook(leave, always_call=True),
+        ]
+        weakref.finalize(self, _remove_all, self._handles)
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        _remove_all(self._handles)
+
+
+def _remove_all(handles: Sequence[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()

@@ -1,0 +1,270 @@
+"""What a hyperparameter is: symbol, meaning and range stand beside the type in the signature; all else is read there.
+
+A signature such as `rho: Rho = 0.01` is the only place where a hyperparameter of an optimizer is declared. The command
+line, the YAML schema, the documentation and the checks at construction are all derived from it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from grng.errors import HyperparameterError, suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The annotation of a hyperparameter: its symbol in the equations, what it is, and the range of its values."""
+
+    symbol: str
+    text: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def range_text(self) -> str:
+        """Return the range in words, e.g. "at least 0 and below 1"; empty where there is none."""
+        parts = [
+            f"{words} {bound:g}"
+            for words, bound in (
+                ("at least", self.at_least),
+                ("above", self.above),
+                ("at most", self.at_most),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        return " and ".join(parts)
+
+    def allows(self, value: float) -> bool:
+        """Whether a finite number lies in the range."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+
+LearningRate = Annotated[float, Meaning("η", "step size", at_least=0)]
+WeightDecay = Annotated[float, Meaning("w", "decoupled weight decay: θ ← θ − lr·w·θ", at_least=0)]
+Momentum = Annotated[float, Meaning("β", "decay of the momentum; 0 for none", at_least=0, below=1)]
+Rho = Annotated[float, Meaning("ρ", "strength of the gradient regularisation (ρ/2)‖∇L‖²", at_least=0)]
+Damping = Annotated[float, Meaning("λ", "damping added to the Fisher matrix", above=0)]
+KLClip = Annotated[
+    float | None, Meaning("κ", "trust region: the step is scaled so that lr²·δᵀv stays below κ; none: off", above=0)
+]
+EMA = Annotated[
+    float, Meaning("β", "decay of the moving average of the curvature: F ← βF + (1−β)F_batch", at_least=0, below=1)
+]
+CurvatureInterval = Annotated[int, Meaning("", "steps between updates of the curvature statistics", at_least=1)]
+InverseInterval = Annotated[int, Meaning("", "steps between refreshes of the inverses (or eigenbases)", at_least=1)]
+CurvatureBatch = Annotated[
+    float, Meaning("f", "share of the batch that the curvature is measured on", above=0, at_most=1)
+]
+DampingForm = Annotated[
+    Literal["factored", "exact"],
+    Meaning("", "factored: (A + π√λI)⁻¹ ⊗ (G + √λ/π I)⁻¹; exact: (A ⊗ G + λI)⁻¹ through the eigenbases"),
+]
+StepNorm = Annotated[
+    Literal["none", "rms"],
+    Meaning("", "rms: each layer's step is scaled to root-mean-square 1, so that lr is the change per step"),
+]
+MomentumForm = Annotated[
+    Literal["gradient", "step"],
+    Meaning("", "gradient: Nesterov momentum before the preconditioner; step: momentum of the preconditioned step"),
+]
+OtherParameters = Annotated[
+    Literal["diagonal", "adamw"],
+    Meaning("", "rule for what has no Kronecker factors: diagonal Fisher v/(d + λ), or AdamW with other_lr"),
+]
+OtherLearningRate = Annotated[
+    float | None, Meaning("", "learning rate of the AdamW rule of other_parameters; none: 0.01", at_least=0)
+]
+Inverse = Annotated[
+    Literal["auto", "newton", "cholesky", "eigh"],
+    Meaning("", "how the damped factors are inverted; auto: the fastest for the device"),
+]
+Fisher = Annotated[
+    Literal["sampled", "exact", "empirical"],
+    Meaning(
+        "",
+        "labels of the Fisher matrix: sampled from the model, all weighted by it, or the data's (no natural gradient)",
+    ),
+]
+WeightSharing = Annotated[
+    Literal["expand", "reduce"],
+    Meaning("", "how positions that share a weight enter the factors (Eschenhagen et al. 2023)"),
+]
+LikelihoodName = Annotated[
+    Literal["categorical", "gaussian"], Meaning("", "the loss of a sample: softmax cross-entropy, or ½‖z − y‖²")
+]
+MaxFactorSize = Annotated[
+    int | None,
+    Meaning("", "layers with a wider Kronecker factor are left to other_parameters; none: no limit", at_least=1),
+]
+NormPower = Annotated[float, Meaning("p", "power of the gradient norm in λ_t = λ + ρ‖g‖^p", above=0)]
+NormScope = Annotated[
+    Literal["layer", "global"], Meaning("", "whose gradient norm regularises a layer: its own, or the whole model's")
+]
+NormEMA = Annotated[
+    float,
+    Meaning("", "decay of the moving average of ‖g‖²; 0: the present gradient's, at every step", at_least=0, below=1),
+]
+HVP = Annotated[
+    Literal["double_backprop", "finite_difference"],
+    Meaning("", "how the Hessian-vector product H g is formed; finite_difference needs a closure"),
+]
+InitialCovariance = Annotated[float, Meaning("P₀", "initial (and largest) variance of every parameter", above=0)]
+Forgetting = Annotated[float, Meaning("γ", "fading memory: P ← P/γ before every observation", above=0, at_most=1)]
+ProcessNoise = Annotated[float, Meaning("q", "variance added to every parameter before every observation", at_least=0)]
+NoiseEMA = Annotated[
+    float,
+    Meaning(
+        "", "decay of the moving average of the deviance that serves as the observation noise R", at_least=0, below=1
+    ),
+]
+Covariance = Annotated[
+    Literal["diagonal", "block"], Meaning("", "a variance for every entry, or one for every parameter tensor")
+]
+CovarianceUpdate = Annotated[
+    Literal["joint", "information", "none"],
+    Meaning("", "P ← P − diag(KHP); P ← P ⊘ (1 + P ⊙ diag HᵀR⁻¹H) with sampled labels; or P held"),
+]
+Observation = Annotated[Literal["loss"], Meaning("", "what is observed: the batch's loss, one row")]
+Betas = Annotated[
+    tuple[float, float],
+    Meaning("β₁, β₂", "decays of the first moment and of the curvature estimate", at_least=0, below=1),
+]
+Gamma = Annotated[float, Meaning("γ", "scale of the curvature in m / max(γh, ε): how few entries are clipped", above=0)]
+Epsilon = Annotated[float, Meaning("ε", "lower bound of the denominator", above=0)]
+HessianInterval = Annotated[int, Meaning("k", "steps between estimates of the diagonal curvature", at_least=1)]
+Nesterov = Annotated[bool, Meaning("", "Nesterov momentum")]
+CoupledDecay = Annotated[
+    float, Meaning("w", "L2 decay added to the gradient (torch's SGD couples it): g ← g + w·θ", at_least=0)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameter:
+    """One hyperparameter as read from a signature."""
+
+    name: str
+    annotation: Any
+    default: Any
+    meaning: Meaning
+
+    @property
+    def type_text(self) -> str:
+        """The type in words, e.g. "number", "whole number or none", "one of a, b", "pair of numbers"."""
+        return _type_text(self.annotation)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words of a choice; empty for a number."""
+        return tuple(get_args(self.annotation)) if get_origin(self.annotation) is Literal else ()
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the right type, or raise HyperparameterError: wrong type, out of range, not finite."""
+        return _checked(self, self.annotation, value)
+
+
+NOT_HYPERPARAMETERS = ("self", "model", "params", "seed")
+
+
+def read_signature(
+    constructor: Any, *, without: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None
+) -> dict[str, Hyperparameter]:
+    """Read the hyperparameters of an optimizer from its constructor's signature.
+
+    Args:
+        constructor: The class.
+        without: Names that the registry row fixes.
+        defaults: Defaults that the registry row sets instead of the signature's.
+
+    Returns:
+        Name to hyperparameter, in the signature's order.
+    """
+    hints = get_type_hints(constructor.__init__, include_extras=True)
+    found: dict[str, Hyperparameter] = {}
+    for name, parameter in inspect.signature(constructor).parameters.items():
+        if name in NOT_HYPERPARAMETERS or name in without:
+            continue
+        annotation, meaning = hints[name], Meaning("", "")
+        if get_origin(annotation) is Annotated:
+            annotation, meaning = get_args(annotation)[:2]
+        default = (defaults or {}).get(name, parameter.default)
+        found[name] = Hyperparameter(name, annotation, default, meaning)
+    return found
+
+
+def check_values(
+    hyperparameters: Mapping[str, Hyperparameter], given: Mapping[str, Any], *, owner: str
+) -> dict[str, Any]:
+    """Check given values and fill in the defaults.
+
+    Raises:
+        HyperparameterError: For an unknown name (with the nearest), a wrong type, or a value out of range.
+    """
+    for name in given:
+        if name not in hyperparameters:
+            raise HyperparameterError(
+                f"{owner} has no hyperparameter {name!r}.",
+                where=name,
+                hint=suggest(name, hyperparameters, otherwise=f"It has: {', '.join(hyperparameters)}."),
+            )
+    return {
+        name: known.check(given[name]) if name in given else known.default for name, known in hyperparameters.items()
+    }
+
+
+def _type_text(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join("none" if part is type(None) else _type_text(part) for part in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "pair of numbers"
+    return {float: "number", int: "whole number", bool: "true or false"}.get(
+        annotation, getattr(annotation, "__name__", str(annotation))
+    )
+
+
+def _refuse(known: Hyperparameter, value: Any) -> HyperparameterError:
+    bounds = known.meaning.range_text()
+    allowed = known.type_text + (f", {bounds}" if bounds else "")
+    return HyperparameterError(f"{known.name} must be {allowed}; got {value!r}.", where=known.name)
+
+
+def _checked(known: Hyperparameter, annotation: Any, value: Any) -> Any:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        if value not in get_args(annotation):
+            error = _refuse(known, value)
+            error.hint = suggest(str(value), [str(choice) for choice in get_args(annotation)])
+            raise error
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+        return _checked(known, next(part for part in get_args(annotation) if part is not type(None)), value)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(get_args(annotation)):
+            raise _refuse(known, value)
+        return tuple(_checked(known, part, entry) for part, entry in zip(get_args(annotation), value, strict=True))
+    if annotation is bool:
+        if not isinstance(value, bool):
+            raise _refuse(known, value)
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refuse(known, value)
+    if annotation is int and (not math.isfinite(value) or value != int(value)):
+        raise _refuse(known, value)
+    if not math.isfinite(value) or not known.meaning.allows(value):
+        raise _refuse(known, value)
+    return int(value) if annotation is int else float(value)

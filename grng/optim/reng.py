@@ -1,0 +1,183 @@
+"""RENG: regularised explicit natural gradient: the regularised objective's own gradient, in the natural metric.
+
+    L_G(θ) = L(θ) + (ρ/2) ‖∇L(θ)‖²,        ∇L_G = g + ρ H g,        δ = −(F + λ I)⁻¹ (g + ρ H g)
+
+Source: *Gradient Regularized Natural Gradients* (Dash, Abdi, Pan, Kaski, Sun; arXiv 2601.18420) for the objective and
+double backprop; the rest was derived here, since the paper's own text was not available. By default the step is RING's
+(normalised, Nesterov momentum before the
+preconditioner) with v = g + ρ H g in place of g and a constant λ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from grng.errors import GrngError
+from grng.optim import hyperparameters as hp
+from grng.optim.base import ParamsInput, checked
+from grng.optim.hessian import (
+    MathAttention,
+    RandomStateRecorder,
+    double_backprop,
+    finite_difference,
+    silence_create_graph_warning,
+)
+from grng.optim.natural import NaturalGradient
+from grng.optim.settings import KroneckerSettings
+
+
+class RENG(NaturalGradient):
+    """RENG, regularised explicit natural gradient.
+
+    Args:
+        model: The model; curvature is measured on its Linear and Conv2d layers.
+        params: Parameters or groups of the model; None for all trainable ones. Groups may set lr, weight_decay,
+            momentum, damping, rho.
+        lr: η; with `step_norm="rms"` the root-mean-square change of a weight per step.
+        rho: ρ, strength of the gradient regularisation.
+        hvp: `double_backprop` (the loss's backward then needs `create_graph=optimizer.is_second_order`) or
+            `finite_difference` (`step` then needs a closure).
+        weight_decay: Decoupled: θ ← θ − lr·w·θ.
+        momentum: β.
+        damping: λ, constant.
+        kl_clip: κ, bound of lr²·δᵀv; None for no trust region.
+        ema: Decay of the moving averages of A and G.
+        curvature_interval: Steps between updates of A and G.
+        inverse_interval: Steps between refreshes of the inverses.
+        curvature_batch: Share of the batch on which curvature is measured.
+        damping_form: `factored` or `exact`.
+        step_norm: `rms` for a normalised step, or `none`.
+        momentum_form: `gradient` or `step`.
+        other_parameters: `adamw` or `diagonal`.
+        other_lr: Learning rate of `other_parameters="adamw"`.
+        inverse: `auto`, `newton`, `cholesky`, `eigh`.
+        fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
+        weight_sharing: `expand` or `reduce`.
+        likelihood: `categorical` or `gaussian`.
+        max_factor_size: Layers with a wider factor are left to `other_parameters`.
+        seed: Of the optimizer's own generator (sampled labels).
+
+    Raises:
+        HyperparameterError: A value of the wrong type or out of range, or one that has no effect with the others.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        params: ParamsInput = None,
+        *,
+        lr: hp.LearningRate = 0.003,
+        rho: hp.Rho = 0.01,
+        hvp: hp.HVP = "double_backprop",
+        weight_decay: hp.WeightDecay = 0.05,
+        momentum: hp.Momentum = 0.9,
+        damping: hp.Damping = 1e-4,
+        kl_clip: hp.KLClip = None,
+        ema: hp.EMA = 0.95,
+        curvature_interval: hp.CurvatureInterval = 2,
+        inverse_interval: hp.InverseInterval = 10,
+        curvature_batch: hp.CurvatureBatch = 1.0,
+        damping_form: hp.DampingForm = "factored",
+        step_norm: hp.StepNorm = "rms",
+        momentum_form: hp.MomentumForm = "gradient",
+        other_parameters: hp.OtherParameters = "adamw",
+        other_lr: hp.OtherLearningRate = None,
+        inverse: hp.Inverse = "auto",
+        fisher: hp.Fisher = "sampled",
+        weight_sharing: hp.WeightSharing = "expand",
+        likelihood: hp.LikelihoodName = "categorical",
+        max_factor_size: hp.MaxFactorSize = 2048,
+        seed: int = 0,
+    ) -> None:
+        checked(RENG, locals())
+        settings = KroneckerSettings(
+            kl_clip=kl_clip,
+            ema=ema,
+            curvature_interval=curvature_interval,
+            inverse_interval=inverse_interval,
+            curvature_batch=curvature_batch,
+            damping_form=damping_form,
+            step_norm=step_norm,
+            momentum_form=momentum_form,
+            other_parameters=other_parameters,
+            other_lr=other_lr,
+            inverse=inverse,
+            fisher=fisher,
+            weight_sharing=weight_sharing,
+            max_factor_size=max_factor_size,
+        )
+        self.hvp = hvp
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping, "rho": rho}
+        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
+        silence_create_graph_warning()
+        self._attention = MathAttention(model, self._double_backprop_due)
+        self._random_state = RandomStateRecorder(model, self._finite_difference_due)
+
+    @property
+    def is_second_order(self) -> bool:
+        """Whether this step forms H g by double backprop."""
+        return self._double_backprop_due()
+
+    @property
+    def needs_closure(self) -> bool:
+        """Whether this step forms H g by a finite difference."""
+        return self._finite_difference_due()
+
+    def _regularises(self) -> bool:
+        return not self.suspended and any(group["rho"] > 0 for group in self.param_groups)
+
+    def _double_backprop_due(self) -> bool:
+        return self.hvp == "double_backprop" and self._regularises()
+
+    def _finite_difference_due(self) -> bool:
+        return self.hvp == "finite_difference" and self._regularises()
+
+    def _vectors(
+        self, gradients: dict[nn.Parameter, Tensor], closure: Callable[[], float] | None
+    ) -> dict[nn.Parameter, Tensor]:
+        """Return g + ρ H g, and free the graph of g."""
+        plain = {p: gradient.detach() for p, gradient in gradients.items()}
+        try:
+            product = self._hessian_product(gradients, plain, closure)
+        finally:
+            for p, gradient in plain.items():
+                p.grad = gradient  # the graph must not outlive the step
+        if product is None:
+            return plain
+        return {p: gradient + product[p] for p, gradient in plain.items()}
+
+    def _hessian_product(
+        self,
+        gradients: dict[nn.Parameter, Tensor],
+        plain: dict[nn.Parameter, Tensor],
+        closure: Callable[[], float] | None,
+    ) -> dict[nn.Parameter, Tensor] | None:
+        """Return ρ H g; with a ρ of its own in each group, the gradient of Σ_i (ρ_i/2)‖g_i‖², which is H (ρ ⊙ g)."""
+        rho = {p: group["rho"] for group in self.param_groups for p in group["params"]}
+        parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
+        if self.is_second_order:
+            return dict(zip(parameters, double_backprop(list(gradients.values()), parameters, vector), strict=True))
+        if not self.needs_closure:
+            return None
+        if closure is None:
+            raise GrngError(
+                "hvp=finite_difference needs a closure that recomputes loss and gradients of the same batch.",
+                where="step",
+                hint="Call optimizer.step(closure) where optimizer.needs_closure holds.",
+            )
+        self.suspended = True
+        try:
+            product = finite_difference(
+                parameters, list(plain.values()), vector, closure, self.model, self._random_state.state
+            )
+        finally:
+            self.suspended = False
+        return dict(zip(parameters, product, strict=True))
+
+    def close(self) -> None:
+        """Remove the hooks from the model."""
+        super().close()
+        self._attention.close()
+        self._random_state.close()

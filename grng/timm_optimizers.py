@@ -1,0 +1,128 @@
+"""timm's optimizers under the contract of grng: same classes, same steps, `observe` and diagnostics beside them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.optim import get_optimizer_class, get_optimizer_info
+from timm.optim import list_optimizers as list_timm
+
+from grng.errors import HyperparameterError
+from grng.optim.base import parameter_groups
+from grng.optim.contract import Contract
+from grng.optim.hessian import MathAttention, silence_create_graph_warning
+from grng.optim.hyperparameters import Hyperparameter, Meaning
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from grng.optim.base import ParamsInput
+
+# Named by class in timm's own factory, so that its default of 0.9 must be set here too.
+_TIMM_MOMENTUM = 0.9
+
+
+def names() -> list[str]:
+    """Return the names of timm's optimizers, without bitsandbytes' and APEX's, which need packages of their own."""
+    listed: list[str] = [str(name) for name in list_timm()]
+    return [name for name in listed if not isinstance(get_optimizer_info(name).opt_class, str)]
+
+
+class TimmHyperparameter(Hyperparameter):
+    """A hyperparameter of one of timm's classes: no range; the type of its default is all that can be checked."""
+
+    @property
+    def type_text(self) -> str:
+        """The type of the default in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        if isinstance(self.default, int | float):
+            return "number"
+        if isinstance(self.default, tuple):
+            return f"list of {len(self.default)} numbers"
+        return "value"
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the default's type, or raise HyperparameterError."""
+        if isinstance(self.default, bool):
+            good = isinstance(value, bool)
+        elif isinstance(self.default, int | float):
+            good = _is_number(value) or value is None
+        elif isinstance(self.default, tuple):
+            good = (
+                isinstance(value, list | tuple)
+                and len(value) == len(self.default)
+                and all(_is_number(entry) or entry is None for entry in value)
+            )
+            value = tuple(value) if good else value
+        else:
+            good = True
+        if not good:
+            raise HyperparameterError(f"{self.name} must be a {self.type_text}; got {value!r}.", where=self.name)
+        return value
+
+
+def timm_hyperparameters(name: str) -> dict[str, Hyperparameter]:
+    """Read the hyperparameters of timm's optimizer `name` from its class, with the defaults of timm's own table."""
+    constructor, bound = _class_of(name)
+    found: dict[str, Hyperparameter] = {}
+    for parameter in list(inspect.signature(constructor).parameters.values())[1:]:
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.default is parameter.empty:
+            continue
+        default = bound.get(parameter.name, parameter.default)
+        if isinstance(default, torch.Tensor | torch.dtype) or callable(default):
+            continue  # no value that a configuration could carry
+        found[parameter.name] = TimmHyperparameter(
+            parameter.name, Any, default, Meaning("", "see timm's documentation")
+        )
+    return found
+
+
+def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Make timm's optimizer `name` with the contract's methods added to its class."""
+    constructor, bound = _class_of(name)
+    # the second-order ones (adahessian) have `is_second_order` themselves, and need attention without fused kernels
+    contract = _SecondOrder if hasattr(constructor, "is_second_order") else Contract
+    kind: Any = type(constructor.__name__, (contract, constructor), {"__doc__": constructor.__doc__})
+    created: Any = kind(parameter_groups(model, params), **{**bound, **values})
+    created._attach_probe()
+    if isinstance(created, _SecondOrder):
+        silence_create_graph_warning()
+        created.attention = MathAttention(model, created.second_order_due)
+    optimizer: torch.optim.Optimizer = created
+    return optimizer
+
+
+class _SecondOrder(Contract):
+    attention: MathAttention
+
+    @property
+    def is_second_order(self) -> bool:
+        """What timm itself answers."""
+        return self.second_order_due()
+
+    def second_order_due(self) -> bool:
+        """Ask the class behind this one in the order of inheritance: timm's."""
+        return bool(super(Contract, self).is_second_order)  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Remove the hooks from the model."""
+        self.attention.close()
+
+
+def _class_of(name: str) -> tuple[type, dict[str, Any]]:
+    """Return the class, and the defaults that timm's factory binds to it."""
+    info = get_optimizer_info(name)
+    constructor: Any = get_optimizer_class(name, bind_defaults=False)
+    bound = dict(info.defaults or {})
+    if info.has_momentum:
+        bound.setdefault("momentum", _TIMM_MOMENTUM)
+    return constructor, bound
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
