@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from grng.report.checks import plural
 from grng.report.columns import fixed, interval, number, points
 from grng.report.row import Row
@@ -23,12 +25,19 @@ def _accuracy(row: Row, table: Table) -> str | None:
         return f"test accuracy: {row.label} has none, {row.verdict}" if row.verdict else None
     score = f"{row.label} {interval(row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high)}"
     if row.is_reference:
-        return f"test accuracy: {score} ({plural(row.n, 'seed')})"
+        return f"test accuracy: {score} ({plural(row.n, 'seed')}){_lost(row)}"
     if row.difference is None:
-        return f"test accuracy: {score}: {row.verdict}"
-    difference = points(row)
-    mean, _, ends = difference.partition(" ")
-    return f"test accuracy: {score}, {mean} points{' ' if ends else ''}{ends} against {table.reference}: {_judged(row)}"
+        return f"test accuracy: {score}: {row.verdict}{_lost(row)}"
+    mean, *ends = points(row).split(" ", 1)
+    difference = " ".join([mean, "points", *ends])
+    return f"test accuracy: {score}, {difference} against {table.reference}: {_judged(row)}{_lost(row)}"
+
+
+def _lost(row: Row) -> str:
+    """Return what a mean over the finished runs does not show, unless the verdict says it."""
+    if not row.diverged or row.verdict.startswith("no verdict"):
+        return ""
+    return f"; {plural(row.diverged, 'more run')} diverged"
 
 
 def _judged(row: Row) -> str:
@@ -61,10 +70,12 @@ def _target(row: Row, table: Table) -> str | None:
 
 
 def _how_often(row: Row) -> str:
-    """Return "in 2 of 3 runs, median 81 steps and 1.24 s"; "never" counts in the median."""
-    steps = "more than they had" if row.steps_to_target == float("inf") else fixed(row.steps_to_target, 0)
-    often = f"in {row.reached} of {plural(row.target_runs, 'run')}, median {steps} steps"
-    timed = row.time_to_target is not None and row.time_to_target != float("inf") and not row.time_mark
+    """Return "in 2 of 3 runs, median 81 steps and 1.24 s"; an infinite median is left out."""
+    often = f"in {row.reached} of {plural(row.target_runs, 'run')}"
+    if row.steps_to_target is None or row.steps_to_target == math.inf:
+        return often
+    often += f", median {fixed(row.steps_to_target, 0)} steps"
+    timed = row.time_to_target is not None and row.time_to_target != math.inf and not row.time_mark
     return f"{often} and {number(row.time_to_target)} s" if timed else often
 
 
