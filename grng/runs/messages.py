@@ -60,7 +60,8 @@ def _wording(error: ErrorDetails, key: Key, kind: type[BaseModel]) -> tuple[str,
         return f"must be {_TYPES[what]}, not {given}.", None
     if what in _BOUNDS:
         bound, words = _BOUNDS[what]
-        return f"must be {words} {context[bound]}, not {given}.", None
+        limit = context[bound]
+        return f"must be {words} {f'{limit:g}' if isinstance(limit, float) else limit}, not {given}.", None
     if what == "finite_number":
         return f"must be a finite number, not {context.get('value', given)}.", None
     if what == "literal_error":

@@ -6,6 +6,7 @@ small file huge. None of that belongs in a config.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,9 @@ def parse_value(text: str) -> Any:
 
 def dump(values: dict[str, Any]) -> str:
     """Return YAML text that `read_document` reads as `values`."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    # PyYAML writes some line separators (U+0085) as they are and then reads them as line ends: escape everything then.
+    printable = json.dumps(values, ensure_ascii=False).isprintable()
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=printable, width=120)
 
 
 def _read_text(path: Path) -> str:
