@@ -14,7 +14,7 @@ from typing import IO, Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-PIPED_WIDTH = 200
+PIPED_WIDTH = 1000
 """Columns of a table that goes to a file or a pipe: nobody's window limits it there."""
 
 

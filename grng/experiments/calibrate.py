@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from grng.errors import GrngError
 from grng.experiments.executor import EventHandler, Executor, InProcessExecutor
 from grng.experiments.local import LocalExecutor
+from grng.experiments.plan import with_steps
 from grng.experiments.record import Calibration, read_record
 from grng.experiments.slots import Slot
 from grng.runs.config import RunConfig
@@ -50,8 +51,13 @@ def calibrate(
     missing = {label: config for label, config in configs.items() if label not in calibrations}
     if not missing:
         return calibrations
+    from grng.training.calibrate import DEFAULT_STEPS
+
     with _executor(slots) as pool:
-        futures = {label: pool.submit(config, directory / ".calibration" / label) for label, config in missing.items()}
+        futures = {
+            label: pool.submit(with_steps(config, DEFAULT_STEPS), directory / ".calibration" / label)
+            for label, config in missing.items()
+        }
         for label, future in futures.items():
             calibrations[label] = _calibration(label, future.result(), seconds)
             if on_measured:

@@ -86,6 +86,22 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None) -> Prepared:
     return Prepared(config, locate, directory, slots, tuple(configs))
 
 
+def planned_now(prepared: Prepared) -> list[PlannedRun]:
+    """Return the runs as they would be begun; a budget in seconds is measured for that, nothing is written."""
+    calibrations = _calibrations(prepared, None)
+    return plan(prepared.config, steps={label: one.steps for label, one in calibrations.items()})
+
+
+def _calibrations(prepared: Prepared, on_calibrated: Measured | None) -> dict[str, Calibration]:
+    seconds = prepared.config.training.seconds
+    if not seconds:
+        return {}
+    configs = rows(prepared.config)
+    return calibrate(
+        configs, seconds=seconds, directory=prepared.directory, slots=prepared.slots, on_measured=on_calibrated
+    )
+
+
 def compare(
     config: CompareConfig | Prepared,
     *,
@@ -111,15 +127,7 @@ def compare(
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
     config = prepared.config
-    calibrations: dict[str, Calibration] = {}
-    if config.training.seconds:
-        calibrations = calibrate(
-            rows(config),
-            seconds=config.training.seconds,
-            directory=prepared.directory,
-            slots=prepared.slots,
-            on_measured=on_calibrated,
-        )
+    calibrations = _calibrations(prepared, on_calibrated)
     with executor or _executor(prepared.slots) as pool:
         steps = {label: one.steps for label, one in calibrations.items()}
         planned = plan(config, steps=steps, locate=prepared.locate)

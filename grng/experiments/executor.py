@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from grng.experiments.failed import is_users, record_failure
+from grng.experiments.failed import failure_event, is_users, record_failure
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
@@ -100,7 +100,9 @@ class InProcessExecutor(Executor):
             if is_users(error):
                 future.set_exception(error)
             else:
-                future.set_result(record_failure(config, directory, traceback.format_exc()))
+                result = record_failure(config, directory, traceback.format_exc())
+                (on_event or ignore_event)(failure_event(result))
+                future.set_result(result)
         else:
             future.set_result(result)
         return future

@@ -11,6 +11,7 @@ from grng.errors import GrngError
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
     from grng.runs.result import RunResult
+    from grng.training.events import RunEnded
 
 
 def is_users(error: Exception) -> bool:
@@ -18,6 +19,13 @@ def is_users(error: Exception) -> bool:
     from grng.training.errors import RunFailed
 
     return isinstance(error, GrngError) and not isinstance(error, RunFailed)
+
+
+def failure_event(result: RunResult) -> RunEnded:
+    """Return the event that a run which crashed could not send."""
+    from grng.training.events import RunEnded
+
+    return RunEnded(result)
 
 
 def record_failure(config: RunConfig, directory: Path, message: str) -> RunResult:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
-from grng.experiments.failed import is_users, record_failure
+from grng.experiments.failed import failure_event, is_users, record_failure
 from grng.experiments.slots import Slot
 
 if TYPE_CHECKING:
@@ -212,4 +212,6 @@ def _failed(run: _Run, error: Exception, trace: str) -> RunResult:
     """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
     if is_users(error):
         raise error
-    return record_failure(run.config, run.directory, trace or str(error))
+    result = record_failure(run.config, run.directory, trace or str(error))
+    run.on_event(failure_event(result))
+    return result

@@ -1,0 +1,191 @@
+"""`grng compare`: several optimizers, several seeds, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grng_cli import options
+from grng_cli.output import Output
+
+if TYPE_CHECKING:
+    from grng.experiments.compare import Comparison, Prepared
+
+
+def compare(
+    config: options.Config = None,
+    optimizers: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizers",
+            help="A comma list of names, each with hyperparameters if wanted: adamw,ring,'ring[rho=0.1,damping=0.01]'.",
+            autocompletion=options.complete_optimizers,
+            rich_help_panel="Workload",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="How many, or a comma list of seeds.", rich_help_panel="Workload")
+    ] = None,
+    model: options.Model = None,
+    dataset: options.Dataset = None,
+    img_size: options.ImgSize = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            help="Training seconds per run, instead of --epochs; each optimizer's step is measured once.",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    warmup: options.Warmup = None,
+    eval_every: options.EvalEvery = None,
+    target: options.Target = None,
+    device: options.Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            help="Runs at once, each on cores of its own; default: as many as there are cores. 0: in this process.",
+            rich_help_panel="Running",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads-per-run", help="CPU threads of each run.", rich_help_panel="Running")
+    ] = None,
+    set_: options.Set = None,
+    output: options.OutputDirectory = None,
+    smoke: options.Smoke = False,
+    dry_run: options.DryRun = False,
+    rerun: options.Rerun = False,
+    reference: options.Reference = None,
+    expect: options.Expect = None,
+    markdown: options.Markdown = None,
+    csv: options.Csv = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train several optimizers with several seeds and print one table; without options, seven on real digits.
+
+    The same line again runs only what is missing.
+    """
+    flags = [
+        ("optimizers", optimizers, "--optimizers"),
+        ("seeds", seeds, "--seeds"),
+        ("model.name", model, "--model"),
+        ("dataset.name", dataset, "--dataset"),
+        ("dataset.img_size", img_size, "--img-size"),
+        ("training.epochs", epochs, "--epochs"),
+        ("training.steps", steps, "--steps"),
+        ("training.seconds", seconds, "--seconds"),
+        ("training.batch_size", batch_size, "--batch-size"),
+        ("training.schedule", schedule, "--schedule"),
+        ("training.warmup", warmup, "--warmup"),
+        ("training.eval_every", eval_every, "--eval-every"),
+        ("training.target", target, "--target"),
+        ("machine.device", device, "--device"),
+        ("machine.threads", threads, "--threads-per-run"),
+        ("workers", workers, "--workers"),
+        ("reference", reference, "--reference"),
+        ("expect", expect or None, "--expect"),
+        ("output", output and str(output), "--output"),
+    ]
+    printer = Output(json_only=json, quiet=quiet)
+    prepared, expectations = _prepare(flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0)
+    if dry_run:
+        _describe(prepared, printer)
+        return
+    _warn_of_few_seeds(prepared, printer)
+    comparison = _run(prepared, printer, rerun=rerun)
+    if isinstance(comparison, int):
+        raise typer.Exit(comparison)
+    raise typer.Exit(_report(comparison, expectations, printer, markdown=markdown, csv=csv))
+
+
+def _prepare(
+    flags: Sequence[tuple[str, Any, str]],
+    configs: Sequence[str] | None,
+    sets: Sequence[str] | None,
+    *,
+    smoke: bool,
+    start_workers: bool,
+) -> tuple[Prepared, list[Any]]:
+    """Check everything before anything runs; meanwhile the fork server loads torch."""
+    from grng.experiments.compare_config import CompareConfig
+    from grng_cli.sources import load
+
+    loaded = load(CompareConfig, flags, configs=configs, smoke="compare/smoke" if smoke else None, sets=sets)
+    labels = [spec.label for spec in loaded.config.specs]
+
+    from grng.experiments.expectations import parse
+
+    expectations = [parse(text, labels) for text in loaded.config.expect]
+    if start_workers:
+        from grng.experiments.server import start_early
+
+        start_early()
+
+    from grng.experiments.compare import prepare
+
+    return prepare(loaded.config, locate=loaded.locate), expectations
+
+
+def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
+    """Say what the comparison cannot show, before the compute is spent."""
+    from grng.report.checks import power_note
+
+    note = power_note(len(prepared.config.seeds), len(prepared.labels) - 1)
+    if note:
+        printer.chatter(f"note: {note}")
+
+
+def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | int:
+    """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
+    from grng.experiments.compare import compare as compare_runs
+    from grng.training.errors import Interrupted
+    from grng_cli.compare_progress import CompareProgress
+    from grng_cli.stopping import Terminated, terminate_as_interrupt
+
+    progress = CompareProgress(printer)
+    try:
+        with terminate_as_interrupt(), progress:
+            return compare_runs(
+                prepared,
+                on_event=progress,
+                on_plan=progress.planned,
+                on_calibrated=progress.calibrated,
+                rerun=rerun,
+            )
+    except (KeyboardInterrupt, Interrupted) as error:
+        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
+        how = "terminated" if terminated else "interrupted"
+        printer.warning(
+            f"{how}: {progress.ended} of {progress.total} runs have ended, the others are saved in "
+            f"{prepared.directory}\n  go on with: {options.invocation()}"
+        )
+        return 143 if terminated else 130
+
+
+def _report(
+    comparison: Comparison, expectations: Sequence[Any], printer: Output, *, markdown: Path | None, csv: Path | None
+) -> int:
+    from grng.report.load import load_experiment
+    from grng.report.tables import summarise
+    from grng_cli.compare_summary import show
+
+    table = summarise(load_experiment(comparison.directory))
+    return show(table, expectations, printer, directories=[comparison.directory], markdown=markdown, csv=csv)
+
+
+def _describe(prepared: Prepared, printer: Output) -> None:
+    from grng.experiments.compare import planned_now
+    from grng_cli.dry_run import describe
+
+    runs = [(run.label, run.seed, run.config, run.directory) for run in planned_now(prepared)]
+    describe(runs, printer, workers=max(1, len(prepared.slots)))

@@ -1,0 +1,150 @@
+"""`grng optimizers`, `grng models`, `grng datasets`: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grng_cli import options
+from grng_cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+optimizers = typer.Typer(help="The optimizers and their hyperparameters.", no_args_is_help=True)
+models = typer.Typer(help="The models: any of timm's.", no_args_is_help=True)
+datasets = typer.Typer(help="The data sets.", no_args_is_help=True)
+
+
+@optimizers.command("list")
+def list_optimizers(json: options.Json = False) -> None:
+    """List the optimizers. Besides these there are timm's, as timm:NAME."""
+    from grng.optimizers import list_optimizers as rows
+
+    output = Output(json_only=json)
+    infos = rows()
+    if json:
+        keys = ("name", "summary", "equation", "cost", "paper", "kind")
+        output.document([{**{key: getattr(info, key) for key in keys}, "needs": list(info.needs)} for info in infos])
+        return
+    output.essential(
+        _table(
+            ("name", "what it is", "cost of a step", "needs"),
+            [(info.name, info.summary, info.cost, ", ".join(info.needs) or "-") for info in infos],
+        )
+    )
+    output.data("\nHyperparameters: grng optimizers show ring. timm's optimizers: timm:NAME, e.g. timm:lamb.")
+
+
+@optimizers.command("show")
+def show_optimizer(
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=options.complete_optimizers)],
+    json: options.Json = False,
+) -> None:
+    """Show an optimizer's hyperparameters: type, range, default and meaning."""
+    from grng.optimizers import check_optimizer_name, hyperparameters
+    from grng.optimizers import list_optimizers as rows
+
+    output = Output(json_only=json)
+    check_optimizer_name(name)
+    info = next((row for row in rows() if row.name == name), None)
+    known = list(hyperparameters(name).values())
+    if json:
+        output.document({"name": name, "summary": info.summary if info else None, "hyperparameters": _described(known)})
+        return
+    if info:
+        output.essential(f"{name}: {info.summary}\n  {info.equation}\n  cost of a step: {info.cost}\n  {info.paper}\n")
+    rows_ = [
+        (
+            item["name"],
+            item["symbol"] or "",
+            _plain(item["default"]),
+            item["type"] + (f", {item['range']}" if item["range"] else ""),
+            item["meaning"],
+        )
+        for item in _described(known)
+    ]
+    output.essential(_table(("name", "symbol", "default", "allowed", "meaning"), rows_))
+    output.data(f"\nSet them with: grng train --optimizer {name} --opt {known[0].name}={_plain(known[0].default)}")
+
+
+def _described(known: Iterable[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": item.name,
+            "symbol": item.meaning.symbol or None,
+            "type": item.type_text,
+            "range": item.meaning.range_text() or None,
+            "default": list(item.default) if isinstance(item.default, tuple) else item.default,
+            "meaning": item.meaning.text,
+        }
+        for item in known
+    ]
+
+
+def _plain(value: Any) -> str:
+    """Return a value as one would type it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+
+
+@models.command("list")
+def list_models(
+    pattern: Annotated[str, typer.Argument(help="With * and ?, e.g. 'vit*'.")] = "*", json: options.Json = False
+) -> None:
+    """List timm's models."""
+    from grng.models import list_models as names
+
+    output = Output(json_only=json)
+    found = names(pattern)
+    if json:
+        output.document(found)
+        return
+    output.essential("\n".join(found))
+    output.chatter(f"{len(found)} models")
+
+
+@datasets.command("list")
+def list_datasets(json: options.Json = False) -> None:
+    """List the data sets."""
+    from grng.data import list_datasets as rows
+
+    output = Output(json_only=json)
+    infos = rows()
+    if json:
+        keys = ("name", "summary", "num_classes", "channels", "img_size", "train", "val", "test", "target", "licence")
+        output.document([{key: getattr(info, key) for key in keys} for info in infos])
+        return
+    output.essential(
+        _table(
+            ("name", "what it is", "classes", "size", "train/val/test", "target", "licence"),
+            [
+                (
+                    info.name,
+                    info.summary,
+                    str(info.num_classes),
+                    f"{info.img_size} px",
+                    f"{info.train:,}/{info.val:,}/{info.test:,}",
+                    f"{info.target:.0%}",
+                    info.licence,
+                )
+                for info in infos
+            ],
+        )
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, head in enumerate(heads):
+        table.add_column(head, style="bold" if index == 0 else "", no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

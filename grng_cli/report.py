@@ -1,0 +1,35 @@
+"""`grng report`: the table of a comparison, from its run directories alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grng_cli import options
+from grng_cli.output import Output
+
+
+def report(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Experiment or run directories, or folders of them.")
+    ],
+    reference: options.Reference = None,
+    expect: options.Expect = None,
+    markdown: options.Markdown = None,
+    csv: options.Csv = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the table of runs that are there already."""
+    from grng.experiments.expectations import parse
+    from grng.report.load import load_experiment
+    from grng.report.tables import summarise
+    from grng_cli.compare_summary import show
+
+    printer = Output(json_only=json, quiet=quiet)
+    experiment = load_experiment(directories, reference=reference)
+    expectations = [parse(text, experiment.labels) for text in expect or ()]
+    table = summarise(experiment)
+    raise typer.Exit(show(table, expectations, printer, directories=directories, markdown=markdown, csv=csv))

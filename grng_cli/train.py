@@ -1,0 +1,147 @@
+"""`grng train`: one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grng_cli import options
+from grng_cli.output import Output
+
+if TYPE_CHECKING:
+    from grng.runs.config import RunConfig
+
+
+def train(
+    config: options.Config = None,
+    model: options.Model = None,
+    dataset: options.Dataset = None,
+    img_size: options.ImgSize = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            help="An optimizer: `grng optimizers list`.",
+            autocompletion=options.complete_optimizers,
+            rich_help_panel="Workload",
+        ),
+    ] = None,
+    opt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--opt",
+            metavar="NAME=VALUE",
+            help="A hyperparameter of the optimizer, e.g. rho=0.1. Repeatable.",
+            rich_help_panel="Workload",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything.", rich_help_panel="Training")] = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    warmup: options.Warmup = None,
+    eval_every: options.EvalEvery = None,
+    target: options.Target = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint-every",
+            help="Steps between checkpoints, besides those by time and at every epoch's end.",
+            rich_help_panel="Running",
+        ),
+    ] = None,
+    device: options.Device = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads of torch.", rich_help_panel="Running")
+    ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard logs.", rich_help_panel="Running"),
+    ] = None,
+    set_: options.Set = None,
+    output: options.OutputDirectory = None,
+    smoke: options.Smoke = False,
+    dry_run: options.DryRun = False,
+    rerun: options.Rerun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train one model with one optimizer; without options, a small timm model on real digits with RING.
+
+    The same line again goes on where it stopped, and reuses what is finished.
+    """
+    flags = [
+        ("model.name", model, "--model"),
+        ("dataset.name", dataset, "--dataset"),
+        ("dataset.img_size", img_size, "--img-size"),
+        ("optimizer.name", optimizer, "--optimizer"),
+        ("seed", seed, "--seed"),
+        ("training.epochs", epochs, "--epochs"),
+        ("training.steps", steps, "--steps"),
+        ("training.batch_size", batch_size, "--batch-size"),
+        ("training.schedule", schedule, "--schedule"),
+        ("training.warmup", warmup, "--warmup"),
+        ("training.eval_every", eval_every, "--eval-every"),
+        ("training.target", target, "--target"),
+        ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
+        ("logging.tensorboard", tensorboard, "--tensorboard"),
+        ("machine.device", device, "--device"),
+        ("machine.threads", threads, "--threads"),
+        ("output", output and str(output), "--output"),
+    ]
+    from grng.runs.config import RunConfig, resolve
+    from grng_cli.sources import load
+
+    printer = Output(json_only=json, quiet=quiet)
+    loaded = load(RunConfig, flags, configs=config, smoke="smoke" if smoke else None, sets=set_, opts=opt)
+    resolved = resolve(loaded.config, locate=loaded.locate)
+    directory = resolved.output or _default_directory(resolved)
+    if dry_run:
+        _describe(resolved, directory, printer)
+    else:
+        raise typer.Exit(_run(resolved, directory, printer, rerun=rerun))
+
+
+def _default_directory(config: RunConfig) -> Path:
+    from grng.runs.identity import directory_name, run_id, short_id
+
+    return Path("runs") / f"{directory_name(config.label or config.optimizer.name)}-{short_id(run_id(config))}"
+
+
+def _run(config: RunConfig, directory: Path, printer: Output, *, rerun: bool) -> int:
+    """Train, showing progress and what came of it; return the exit code."""
+    from grng.training.errors import Interrupted, Terminated
+    from grng.training.events import RunEnded
+    from grng.training.trainer import train as train_run
+    from grng_cli.train_progress import TrainProgress
+    from grng_cli.train_summary import show
+    from grng_cli.wording import command
+
+    ended: list[RunEnded] = []
+    progress = TrainProgress(printer)
+
+    def listen(event: object) -> None:
+        progress(event)
+        if isinstance(event, RunEnded):
+            ended.append(event)
+
+    try:
+        with progress:
+            result = train_run(config, directory, listeners=[listen], on_existing="rerun" if rerun else "reuse")
+    except Interrupted as error:
+        resume = command("grng", "train", "--config", directory / "config.yaml", "--output", directory)
+        how = "terminated" if isinstance(error, Terminated) else "interrupted"
+        printer.warning(f"{how}: {error.message}\n  go on with: {resume}")
+        return error.exit_code
+    show(result, directory, printer, reused=any(event.reused for event in ended))
+    return {"finished": 0, "diverged": 3}.get(result.status, 1)
+
+
+def _describe(config: RunConfig, directory: Path, printer: Output) -> None:
+    """Print what would be run."""
+    from grng_cli.dry_run import describe
+
+    describe([(config.label or "", config.seed, config, directory)], printer, workers=1)
