@@ -41,10 +41,10 @@ class TimmHyperparameter(Hyperparameter):
         if isinstance(self.default, bool):
             return "true or false"
         if isinstance(self.default, int | float):
-            return "number"
+            return "a number"
         if isinstance(self.default, tuple):
-            return f"list of {len(self.default)} numbers"
-        return "value"
+            return f"a list of {len(self.default)} numbers"
+        return "a value"
 
     def check(self, value: Any) -> Any:
         """Return `value` in the default's type, or raise HyperparameterError."""
@@ -62,7 +62,7 @@ class TimmHyperparameter(Hyperparameter):
         else:
             good = True
         if not good:
-            raise HyperparameterError(f"{self.name} must be a {self.type_text}; got {value!r}.", where=self.name)
+            raise HyperparameterError(f"must be {self.type_text}; got {value!r}.", where=self.name)
         return value
 
 

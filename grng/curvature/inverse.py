@@ -48,23 +48,22 @@ def newton_inverse(
         warm = torch.linalg.matrix_norm(identity - matrix @ start) < 1.0
         inverse = torch.where(warm[..., None, None], start, inverse)
 
-    best, best_residual, spent = inverse, float("inf"), 0
+    best, best_residual, spent, without_progress = inverse, float("inf"), 0, 0
     for spent in range(max_iterations + 1):  # noqa: B007  (reported below)
         defect = identity - matrix @ inverse
         residual = float(torch.linalg.matrix_norm(defect).amax()) / size**0.5
         if not residual < float("inf"):
             break
-        # The residual squares at every step once it is below 1; where it stops falling, rounding is all that is left.
-        # Far from convergence it may creep (it starts at almost exactly 1 for an ill-conditioned matrix), so that only
-        # a small residual counts as stalled.
-        stalled = residual < 0.5 and residual > 0.9 * best_residual
+        # The residual creeps while the smallest eigenvalues are far from inverted, then squares at every step, until
+        # rounding is all that is left: only a residual that falls no more is a reason to stop.
+        without_progress = 0 if residual < best_residual else without_progress + 1
         if residual < best_residual:
             best, best_residual = inverse, residual
-        if best_residual < tolerance or stalled:
+        if best_residual < tolerance or without_progress == 3:
             break
         inverse = inverse + inverse @ defect
     accepted = max(tolerance, 1e-6 if matrix.dtype == torch.float64 else 1e-1)
-    best = 0.5 * (best + best.mT)
+    # not symmetrised: in single precision that was measured to cost two digits of M X = I at condition 1e4
     return best, NewtonReport(residual=best_residual, iterations=spent, converged=best_residual < accepted)
 
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
-from grng.errors import GrngError, HyperparameterError
+from grng.errors import GrngError
 from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
-from grng.optim.hyperparameters import check_values, read_signature
 
 ParamsInput = Iterable[Any] | None
 
@@ -216,21 +215,3 @@ def parameter_groups(model: nn.Module, params: ParamsInput) -> list[dict[str, An
             hint="Unfreeze some, or pass them in params.",
         )
     return groups
-
-
-def checked(optimizer: type[torch.optim.Optimizer], values: Mapping[str, Any]) -> None:
-    """Check constructor arguments against their own signature: types, ranges, finiteness.
-
-    Raises:
-        HyperparameterError: Naming the hyperparameter and what is allowed.
-    """
-    known = read_signature(optimizer)
-    check_values(known, {name: values[name] for name in known if name in values}, owner=optimizer.__name__)
-
-
-def refuse_ineffective(name: str, value: Any, *, neutral: Any, because: str) -> None:
-    """Raise HyperparameterError where a hyperparameter is given that has no effect with the others."""
-    if value != neutral:
-        raise HyperparameterError(
-            f"{name} has no effect with {because}; got {name}={value!r}.", where=name, hint=f"Leave {name} out."
-        )

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, checked, parameter_groups
+from grng.optim.base import ParamsInput, parameter_groups
 from grng.optim.contract import Contract
+from grng.optim.hyperparameters import checked
 
 
 class SGD(Contract, torch.optim.SGD):

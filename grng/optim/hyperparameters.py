@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from grng.errors import HyperparameterError, suggest
+from grng.errors import ConfigError, GrngError, HyperparameterError, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Hyperparameter:
 
     @property
     def type_text(self) -> str:
-        """The type in words, e.g. "number", "whole number or none", "one of a, b", "pair of numbers"."""
+        """The type in words, e.g. "a number", "a whole number or none", "one of a, b", "a pair of numbers"."""
         return _type_text(self.annotation)
 
     @property
@@ -206,21 +206,60 @@ def read_signature(
 def check_values(
     hyperparameters: Mapping[str, Hyperparameter], given: Mapping[str, Any], *, owner: str
 ) -> dict[str, Any]:
-    """Check given values and fill in the defaults.
+    """Check given values one by one and fill in the defaults.
 
     Raises:
-        HyperparameterError: For an unknown name (with the nearest), a wrong type, or a value out of range.
+        HyperparameterError: An unknown name (with the nearest), a wrong type, or a value out of range.
+        ConfigError: Several of these.
     """
-    for name in given:
+    problems: list[GrngError] = []
+    values = {name: known.default for name, known in hyperparameters.items()}
+    for name, value in given.items():
         if name not in hyperparameters:
-            raise HyperparameterError(
-                f"{owner} has no hyperparameter {name!r}.",
-                where=name,
-                hint=suggest(name, hyperparameters, otherwise=f"It has: {', '.join(hyperparameters)}."),
-            )
-    return {
-        name: known.check(given[name]) if name in given else known.default for name, known in hyperparameters.items()
-    }
+            near = suggest(name, hyperparameters, otherwise=f"It has: {', '.join(hyperparameters)}.")
+            problems.append(HyperparameterError(f"{owner} has no hyperparameter {name!r}.", where=name, hint=near))
+            continue
+        try:
+            values[name] = hyperparameters[name].check(value)
+        except HyperparameterError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0] if len(problems) == 1 else ConfigError(problems)
+    return values
+
+
+def checked(optimizer: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a constructor's arguments against its own signature, and against each other (`check_together`).
+
+    Args:
+        optimizer: The class whose constructor it is.
+        arguments: Its `locals()`.
+
+    Returns:
+        The hyperparameters among them.
+
+    Raises:
+        HyperparameterError: Naming the hyperparameter and what is allowed.
+    """
+    known = read_signature(optimizer)
+    values = check_values(known, {name: arguments[name] for name in known}, owner=optimizer.__name__)
+    check_together(optimizer, values)
+    return values
+
+
+def check_together(optimizer: type, values: Mapping[str, Any]) -> None:
+    """Let a class refuse values that have no effect with each other, where it has such a check (`_check_together`)."""
+    check = getattr(optimizer, "_check_together", None)
+    if check is not None:
+        check(values)
+
+
+def refuse_ineffective(values: Mapping[str, Any], name: str, *, neutral: Any, because: str) -> None:
+    """Raise HyperparameterError where a hyperparameter is given that has no effect with the others."""
+    if values[name] != neutral:
+        raise HyperparameterError(
+            f"{name} has no effect with {because}; got {values[name]!r}.", where=name, hint=f"Leave {name} out."
+        )
 
 
 def _type_text(annotation: Any) -> str:
@@ -229,8 +268,8 @@ def _type_text(annotation: Any) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join("none" if part is type(None) else _type_text(part) for part in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "pair of numbers"
-    return {float: "number", int: "whole number", bool: "true or false"}.get(
+        return "a pair of numbers"
+    return {float: "a number", int: "a whole number", bool: "true or false"}.get(
         annotation, getattr(annotation, "__name__", str(annotation))
     )
 
@@ -238,7 +277,7 @@ def _type_text(annotation: Any) -> str:
 def _refuse(known: Hyperparameter, value: Any) -> HyperparameterError:
     bounds = known.meaning.range_text()
     allowed = known.type_text + (f", {bounds}" if bounds else "")
-    return HyperparameterError(f"{known.name} must be {allowed}; got {value!r}.", where=known.name)
+    return HyperparameterError(f"must be {allowed}; got {value!r}.", where=known.name)
 
 
 def _checked(known: Hyperparameter, annotation: Any, value: Any) -> Any:

@@ -4,19 +4,23 @@
     `natural.py`
 
 Sources: Martens & Grosse 2015 (arXiv 1503.05671); Grosse & Martens 2016 (convolutions, arXiv 1602.01407); Eschenhagen
-et al. 2023 (weight sharing, arXiv 2311.00636). This is the baseline of the GRNG paper, so the defaults are the classical
-form: KL clip, momentum of the step, a diagonal Fisher for what has no Kronecker factors. How the defaults were chosen is
-told in docs/defaults.md.
+et al. 2023 (weight sharing, arXiv 2311.00636). This is the baseline of the GRNG paper, so the defaults are the
+classical form: KL clip, momentum of the step, a diagonal Fisher for what has no Kronecker factors. How the defaults
+were chosen is told in docs/defaults.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, checked
+from grng.optim.base import ParamsInput
+from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
-from grng.optim.settings import KroneckerSettings
+from grng.optim.settings import KroneckerSettings, check_kronecker
 
 
 class KFAC(NaturalGradient):
@@ -76,22 +80,11 @@ class KFAC(NaturalGradient):
         max_factor_size: hp.MaxFactorSize = 2048,
         seed: int = 0,
     ) -> None:
-        checked(KFAC, locals())
-        settings = KroneckerSettings(
-            kl_clip=kl_clip,
-            ema=ema,
-            curvature_interval=curvature_interval,
-            inverse_interval=inverse_interval,
-            curvature_batch=curvature_batch,
-            damping_form=damping_form,
-            step_norm=step_norm,
-            momentum_form=momentum_form,
-            other_parameters=other_parameters,
-            other_lr=other_lr,
-            inverse=inverse,
-            fisher=fisher,
-            weight_sharing=weight_sharing,
-            max_factor_size=max_factor_size,
-        )
+        values = checked(KFAC, locals())
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping}
+        settings = KroneckerSettings.of(values)
         super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_kronecker(values)

@@ -10,13 +10,14 @@ preconditioner) with v = g + ρ H g in place of g and a constant λ.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from grng.errors import GrngError
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, checked
+from grng.optim.base import ParamsInput
 from grng.optim.hessian import (
     MathAttention,
     RandomStateRecorder,
@@ -24,8 +25,9 @@ from grng.optim.hessian import (
     finite_difference,
     silence_create_graph_warning,
 )
+from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
-from grng.optim.settings import KroneckerSettings
+from grng.optim.settings import KroneckerSettings, check_kronecker
 
 
 class RENG(NaturalGradient):
@@ -91,29 +93,18 @@ class RENG(NaturalGradient):
         max_factor_size: hp.MaxFactorSize = 2048,
         seed: int = 0,
     ) -> None:
-        checked(RENG, locals())
-        settings = KroneckerSettings(
-            kl_clip=kl_clip,
-            ema=ema,
-            curvature_interval=curvature_interval,
-            inverse_interval=inverse_interval,
-            curvature_batch=curvature_batch,
-            damping_form=damping_form,
-            step_norm=step_norm,
-            momentum_form=momentum_form,
-            other_parameters=other_parameters,
-            other_lr=other_lr,
-            inverse=inverse,
-            fisher=fisher,
-            weight_sharing=weight_sharing,
-            max_factor_size=max_factor_size,
-        )
+        values = checked(RENG, locals())
         self.hvp = hvp
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping, "rho": rho}
+        settings = KroneckerSettings.of(values)
         super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
         silence_create_graph_warning()
         self._attention = MathAttention(model, self._double_backprop_due)
         self._random_state = RandomStateRecorder(model, self._finite_difference_due)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_kronecker(values)
 
     @property
     def is_second_order(self) -> bool:

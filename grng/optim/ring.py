@@ -15,6 +15,7 @@ other_parameters="diagonal"` with a `kl_clip`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,10 +23,11 @@ from torch import Tensor, nn
 
 from grng.errors import HyperparameterError
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, checked
+from grng.optim.base import ParamsInput
 from grng.optim.fisher import corrected_average, move_average
+from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
-from grng.optim.settings import KroneckerSettings
+from grng.optim.settings import KroneckerSettings, check_kronecker
 from grng.optim.units import Unit
 
 
@@ -95,32 +97,21 @@ class RING(NaturalGradient):
         max_factor_size: hp.MaxFactorSize = 2048,
         seed: int = 0,
     ) -> None:
-        checked(RING, locals())
-        if norm_ema == 0 and damping_form == "factored" and rho > 0:
+        values = checked(RING, locals())
+        self.norm_power, self.norm_scope, self.norm_ema = norm_power, norm_scope, norm_ema
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping, "rho": rho}
+        settings = KroneckerSettings.of(values)
+        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_kronecker(values)
+        if values["norm_ema"] == 0 and values["damping_form"] == "factored" and values["rho"] > 0:
             raise HyperparameterError(
                 "norm_ema=0 reads λ_t at every step, and damping_form=factored cannot follow it without a new inverse.",
                 where="norm_ema",
                 hint="Choose damping_form=exact, or a norm_ema such as 0.9.",
             )
-        self.norm_power, self.norm_scope, self.norm_ema = norm_power, norm_scope, norm_ema
-        settings = KroneckerSettings(
-            kl_clip=kl_clip,
-            ema=ema,
-            curvature_interval=curvature_interval,
-            inverse_interval=inverse_interval,
-            curvature_batch=curvature_batch,
-            damping_form=damping_form,
-            step_norm=step_norm,
-            momentum_form=momentum_form,
-            other_parameters=other_parameters,
-            other_lr=other_lr,
-            inverse=inverse,
-            fisher=fisher,
-            weight_sharing=weight_sharing,
-            max_factor_size=max_factor_size,
-        )
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping, "rho": rho}
-        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
 
     def _measure_norms(self, gradients: dict[nn.Parameter, Tensor]) -> None:
         """Move n ← the average of the raw ‖g‖², per layer or global, at every step."""

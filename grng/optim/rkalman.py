@@ -21,15 +21,16 @@ natural gradient) and LoKO (arXiv 2410.11551: the diagonal filter).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import CurvatureOptimizer, ParamsInput, checked, parameter_groups, refuse_ineffective
+from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
+from grng.optim.hyperparameters import checked, refuse_ineffective
 
 
 class RKalman(CurvatureOptimizer):
@@ -76,10 +77,6 @@ class RKalman(CurvatureOptimizer):
         seed: int = 0,
     ) -> None:
         checked(RKalman, locals())
-        if update == "information":
-            refuse_ineffective(
-                "noise_ema", noise_ema, neutral=0.9, because="update=information, which has no observation noise R"
-            )
         self.rho, self.initial_covariance, self.forgetting, self.process_noise = (
             rho,
             initial_covariance,
@@ -93,6 +90,11 @@ class RKalman(CurvatureOptimizer):
         self._last: dict[str, float] = {}
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(model, parameter_groups(model, params), defaults, likelihood=likelihood, seed=seed)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        if values["update"] == "information":
+            refuse_ineffective(values, "noise_ema", neutral=0.9, because="update=information, which has no noise R")
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         losses = self.likelihood.losses(outputs.detach(), targets)

@@ -1,19 +1,17 @@
-"""The hyperparameters that K-FAC, RING and RENG share, as one object that checks itself."""
+"""The hyperparameters that K-FAC, RING and RENG share, as one object, and what does not go together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
-from grng.optim.base import refuse_ineffective
+from grng.optim.hyperparameters import refuse_ineffective
 
 
 @dataclass(frozen=True, slots=True)
 class KroneckerSettings:
-    """What is not per parameter group; see the optimizers' docstrings for the meanings.
-
-    Raises:
-        HyperparameterError: A value that has no effect with the others.
-    """
+    """What is not per parameter group; see the optimizers' docstrings for the meanings."""
 
     kl_clip: float | None
     ema: float
@@ -30,14 +28,21 @@ class KroneckerSettings:
     weight_sharing: str
     max_factor_size: int | None
 
-    def __post_init__(self) -> None:
-        if self.damping_form == "exact":
-            refuse_ineffective("inverse", self.inverse, neutral="auto", because="damping_form=exact (eigenbases)")
-        if self.step_norm == "rms":
-            refuse_ineffective(
-                "kl_clip", self.kl_clip, neutral=None, because="step_norm=rms, which sets the step's size"
-            )
-        if self.other_parameters == "diagonal":
-            refuse_ineffective(
-                "other_lr", self.other_lr, neutral=None, because="other_parameters=diagonal, which uses lr"
-            )
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Take the settings out of all hyperparameters of an optimizer."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def check_kronecker(values: Mapping[str, Any]) -> None:
+    """Refuse what has no effect with the others.
+
+    Raises:
+        HyperparameterError: Naming the hyperparameter and why.
+    """
+    if values["damping_form"] == "exact":
+        refuse_ineffective(values, "inverse", neutral="auto", because="damping_form=exact (eigenbases)")
+    if values["step_norm"] == "rms":
+        refuse_ineffective(values, "kl_clip", neutral=None, because="step_norm=rms, which sets the step's size")
+    if values["other_parameters"] == "diagonal":
+        refuse_ineffective(values, "other_lr", neutral=None, because="other_parameters=diagonal, which uses lr")

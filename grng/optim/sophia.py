@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import CurvatureOptimizer, ParamsInput, checked, parameter_groups
+from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
 from grng.optim.hessian import MathAttention, double_backprop, silence_create_graph_warning
+from grng.optim.hyperparameters import checked
 
 Estimator = Annotated[Literal["gnb", "hutchinson"], hp.Meaning("", "estimator of the diagonal curvature")]
 

@@ -1,0 +1,114 @@
+"""Oracle 6: g + ρ H g equals torch.func's forward-over-reverse product; finite differences agree; nothing is left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from grng.errors import GrngError
+from grng.optim.reng import RENG
+from grng.optim.sophia import Sophia
+from tests.oracles.dense import gradient_and_hvp
+from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
+
+SETTINGS: dict[str, Any] = {"lr": 0.0, "rho": 0.3, "momentum": 0.0}
+MODELS = {"mlp": (mlp, (5,), 4), "cnn": (SmallCNN, (2, 9, 8), 3), "attention": (SmallAttention, (5, 4), 3)}
+
+
+def vector_of(model: nn.Module, hvp: str, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Run one step and return what was preconditioned, by name."""
+    optimizer = RENG(model, **SETTINGS, hvp=hvp)
+    seen: dict[nn.Parameter, Tensor] = {}
+    original = optimizer._vectors
+
+    def spy(gradients: Any, closure: Any) -> Any:
+        seen.update(original(gradients, closure))
+        return seen
+
+    optimizer._vectors = spy  # type: ignore[method-assign]
+    take_step(model, optimizer, inputs, targets)
+    return {name: seen[p] for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+@pytest.mark.parametrize(("hvp", "tolerance"), [("double_backprop", 1e-9), ("finite_difference", 1e-4)])
+def test_reng_preconditions_the_regularised_gradient(kind: str, hvp: str, tolerance: float) -> None:
+    make, features, classes = MODELS[kind]
+    model: nn.Module = make()
+    inputs, targets = class_batch(features=features, classes=classes)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        gradient, product = gradient_and_hvp(model, inputs, targets)
+    found = vector_of(model, hvp, inputs, targets)
+    for name in gradient:
+        expected = gradient[name] + 0.3 * product[name]
+        torch.testing.assert_close(found[name], expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+
+
+class Noisy(nn.Module):
+    """BatchNorm and dropout: what a second forward could disturb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 4)).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+def test_the_second_pass_sees_the_same_dropout_and_leaves_statistics_and_random_state_alone() -> None:
+    inputs, targets = class_batch(batch=16)
+    once, twice = Noisy(), Noisy()
+    torch.manual_seed(7)
+    plain = vector_of(once, "double_backprop", inputs, targets)
+    state = torch.get_rng_state()
+    torch.manual_seed(7)
+    difference = vector_of(twice, "finite_difference", inputs, targets)
+    assert torch.equal(torch.get_rng_state(), state)
+    for (name, mine), (_, theirs) in zip(once.named_buffers(), twice.named_buffers(), strict=True):
+        assert torch.equal(mine, theirs), name
+    torch.testing.assert_close(flat(list(difference.values())), flat(list(plain.values())), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda m: RENG(m), lambda m: Sophia(m, estimator="hutchinson", hessian_interval=1)])
+def test_no_graph_outlives_the_step(make: Any) -> None:
+    model = mlp()
+    optimizer = make(model)
+    inputs, targets = class_batch()
+    outputs = model(inputs)
+    optimizer.observe(outputs, targets)
+    nn.functional.cross_entropy(outputs, targets).backward(create_graph=optimizer.is_second_order)
+    assert any(p.grad is not None and p.grad.requires_grad for p in model.parameters())
+    optimizer.step()
+    assert not any(p.grad is not None and p.grad.requires_grad for p in model.parameters())
+
+
+def test_a_missing_graph_and_a_missing_closure_are_said() -> None:
+    inputs, targets = class_batch()
+    for hvp, message in (("double_backprop", "create_graph=optimizer.is_second_order"), ("finite_difference", "optimizer.step\\(closure\\)")):
+        model = mlp()
+        optimizer = RENG(model, hvp=hvp)
+        outputs = model(inputs)
+        optimizer.observe(outputs, targets)
+        nn.functional.cross_entropy(outputs, targets).backward()
+        with pytest.raises(GrngError, match=message):
+            optimizer.step()
+
+
+def test_fused_attention_is_avoided_by_the_optimizers_own_hooks_and_only_while_needed() -> None:
+    model = SmallAttention()
+    optimizer = RENG(model, rho=0.1)
+    inputs, targets = class_batch(features=(5, 4), classes=3)
+    flags = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()
+    take_step(model, optimizer, inputs, targets)
+    assert flags == (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled())
+    optimizer.close()
+    optimizer.param_groups[0]["rho"] = 0.0
+    outputs = model(inputs)
+    gradient = torch.autograd.grad(nn.functional.cross_entropy(outputs, targets), model.qkv.weight, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="not implemented|double"):
+        gradient.sum().backward()

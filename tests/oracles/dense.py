@@ -1,0 +1,49 @@
+"""Naive twins by torch.func: dense Fisher matrices, gradients and Hessian-vector products, sample by sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jacrev, jvp
+from torch.nn import functional as F
+
+
+def dense_fisher_categorical(model: nn.Module, inputs: Tensor, parameter: str) -> Tensor:
+    """Mean over samples of Σ_c μ_c ∇log p(c) ∇log p(c)ᵀ for one parameter, rows in its own (row-major) order."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+
+    def log_probabilities(value: Tensor, x: Tensor) -> Tensor:
+        return F.log_softmax(functional_call(model, {**values, parameter: value}, (x[None],))[0], dim=0)
+
+    size = values[parameter].numel()
+    total = torch.zeros(size, size, dtype=inputs.dtype)
+    for x in inputs:
+        jacobian = jacrev(log_probabilities)(values[parameter], x).reshape(-1, size)
+        probabilities = log_probabilities(values[parameter], x).exp()
+        total += jacobian.mT @ (probabilities[:, None] * jacobian)
+    return total / len(inputs)
+
+
+def dense_fisher_gaussian(model: nn.Module, inputs: Tensor, parameter: str) -> Tensor:
+    """Mean over samples of JᵀJ for one parameter."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+
+    def outputs(value: Tensor, x: Tensor) -> Tensor:
+        result: Tensor = functional_call(model, {**values, parameter: value}, (x[None],))[0]
+        return result
+
+    size = values[parameter].numel()
+    jacobians = [jacrev(outputs)(values[parameter], x).reshape(-1, size) for x in inputs]
+    return torch.stack([jacobian.mT @ jacobian for jacobian in jacobians]).mean(dim=0)
+
+
+def gradient_and_hvp(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return g = ∇L and H g of the mean cross-entropy, by forward-over-reverse differentiation."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(functional_call(model, parameters, (inputs,)), targets)
+
+    gradient = grad(loss)(values)
+    _, product = jvp(grad(loss), (values,), (gradient,))
+    return gradient, product
