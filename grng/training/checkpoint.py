@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -59,7 +58,9 @@ def load_checkpoint(path: Path, *, run_id: str) -> dict[str, Any]:
     with explain_os_errors(path):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # the reader of a damaged file may stumble over anything
             raise RunDirectoryError("the checkpoint is damaged.", where=str(path), hint=hint) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
