@@ -98,7 +98,21 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
 
 
 class _SecondOrder(Contract):
+    """What timm's adahessian lacks: attention that can be differentiated twice, and its random state in state_dict."""
+
     attention: MathAttention
+    generator: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the generator of the Hutchinson vectors, without which a resumed run would draw others."""
+        saved: dict[str, Any] = super().state_dict()  # type: ignore[misc]
+        saved["grng"] = {"generator": self.generator.get_state()}
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load what `state_dict` returned."""
+        super().load_state_dict(dict(state_dict))  # type: ignore[misc]
+        self.generator.set_state(state_dict["grng"]["generator"])
 
     @property
     def is_second_order(self) -> bool:

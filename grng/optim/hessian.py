@@ -68,6 +68,13 @@ def double_backprop(
     ]
 
 
+def free_graph(model: nn.Module) -> None:
+    """Detach every gradient of the model, also those that the optimizer does not hold: no graph outlives a step."""
+    for p in model.parameters():
+        if p.grad is not None and p.grad.requires_grad:
+            p.grad = p.grad.detach()
+
+
 class RandomStateRecorder:
     """Remembers the random state before each forward, so that a second pass can draw the same dropout masks."""
 

@@ -23,6 +23,7 @@ from grng.optim.hessian import (
     RandomStateRecorder,
     double_backprop,
     finite_difference,
+    free_graph,
     silence_create_graph_warning,
 )
 from grng.optim.hyperparameters import checked
@@ -133,8 +134,7 @@ class RENG(NaturalGradient):
         try:
             product = self._hessian_product(gradients, plain, closure)
         finally:
-            for p, gradient in plain.items():
-                p.grad = gradient  # the graph must not outlive the step
+            free_graph(self.model)
         if product is None:
             return plain
         return {p: gradient + product[p] for p, gradient in plain.items()}

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from grng.optim import hyperparameters as hp
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
-from grng.optim.hessian import MathAttention, double_backprop, silence_create_graph_warning
+from grng.optim.hessian import MathAttention, double_backprop, free_graph, silence_create_graph_warning
 from grng.optim.hyperparameters import checked
 
 Estimator = Annotated[Literal["gnb", "hutchinson"], hp.Meaning("", "estimator of the diagonal curvature")]
@@ -113,8 +113,7 @@ class Sophia(CurvatureOptimizer):
         try:
             products = double_backprop(list(gradients.values()), parameters, probes)
         finally:
-            for p, gradient in gradients.items():
-                p.grad = gradient.detach()  # the graph must not outlive the step
+            free_graph(self.model)
         return {p: probe * product for p, probe, product in zip(parameters, probes, products, strict=True)}
 
     def _step(self, closure: Callable[[], float] | None) -> None:

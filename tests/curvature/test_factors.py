@@ -19,7 +19,10 @@ def factors(model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) ->
     optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_interval=1, **kwargs)
     loss = half_squared_error if kwargs.get("likelihood") == "gaussian" else nn.functional.cross_entropy
     take_step(model, optimizer, inputs, targets, loss=loss)
-    return {layer.name: (optimizer.state[layer.weight]["A"], optimizer.state[layer.weight]["G"]) for layer in optimizer._partition.layers}
+    return {
+        layer.name: (optimizer.state[layer.weight]["A"], optimizer.state[layer.weight]["G"])
+        for layer in optimizer._partition.layers
+    }
 
 
 def kronecker(a: Tensor, g: Tensor) -> Tensor:
@@ -31,7 +34,9 @@ def test_one_linear_layer_without_bias_and_one_sample_is_the_dense_fisher() -> N
     model = mlp(sizes=(5, 4), bias=False)
     inputs, targets = class_batch(batch=1)
     a, g = factors(model, inputs, targets, fisher="exact")["0"]
-    torch.testing.assert_close(kronecker(a[0], g[0]), dense_fisher_categorical(model, inputs, "0.weight"), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        kronecker(a[0], g[0]), dense_fisher_categorical(model, inputs, "0.weight"), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_a_deep_linear_net_with_gaussian_loss_has_the_closed_form() -> None:
@@ -103,7 +108,9 @@ def _row_major(matrix: Tensor, module: nn.Module) -> Tensor:
     if bias is None:
         return matrix
     order = [
-        row * columns + column if column < columns else rows * columns + row for row in range(rows) for column in range(columns + 1)
+        row * columns + column if column < columns else rows * columns + row
+        for row in range(rows)
+        for column in range(columns + 1)
     ]
     return matrix[order][:, order]
 

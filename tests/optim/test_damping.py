@@ -55,7 +55,14 @@ def test_ring_damps_by_the_norm_of_the_present_gradient_at_every_step(scope: str
     model, rho, damping = mlp(), 0.7, 1e-3
     options = {**PLAIN, "lr": 0.1, "curvature_interval": 2, "inverse_interval": 4}
     optimizer = RING(
-        model, **options, rho=rho, damping=damping, norm_scope=scope, norm_power=norm_power, norm_ema=0.0, damping_form="exact"
+        model,
+        **options,
+        rho=rho,
+        damping=damping,
+        norm_scope=scope,
+        norm_power=norm_power,
+        norm_ema=0.0,
+        damping_form="exact",
     )
     for step in range(6):
         inputs, targets = class_batch(seed=step)
@@ -83,7 +90,9 @@ def test_ring_smooths_the_norm_and_reads_it_at_refreshes() -> None:
             averages[unit.key] = decay * averages.get(unit.key, 0.0) + (1 - decay) * square
             if step % 3 == 0:
                 expected[unit.key] = damping + rho * averages[unit.key] / (1 - decay ** (step + 1))
-            torch.testing.assert_close(float(optimizer.state[unit.key]["damping"]), expected[unit.key], rtol=1e-10, atol=0)
+            torch.testing.assert_close(
+                float(optimizer.state[unit.key]["damping"]), expected[unit.key], rtol=1e-10, atol=0
+            )
 
 
 def test_exact_damping_equals_the_dense_solve() -> None:

@@ -53,7 +53,9 @@ class Noisy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 4)).double()
+        self.body = nn.Sequential(
+            nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 4)
+        ).double()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x)
@@ -89,7 +91,10 @@ def test_no_graph_outlives_the_step(make: Any) -> None:
 
 def test_a_missing_graph_and_a_missing_closure_are_said() -> None:
     inputs, targets = class_batch()
-    for hvp, message in (("double_backprop", "create_graph=optimizer.is_second_order"), ("finite_difference", "optimizer.step\\(closure\\)")):
+    for hvp, message in (
+        ("double_backprop", "create_graph=optimizer.is_second_order"),
+        ("finite_difference", "optimizer.step\\(closure\\)"),
+    ):
         model = mlp()
         optimizer = RENG(model, hvp=hvp)
         outputs = model(inputs)
@@ -109,6 +114,8 @@ def test_fused_attention_is_avoided_by_the_optimizers_own_hooks_and_only_while_n
     optimizer.close()
     optimizer.param_groups[0]["rho"] = 0.0
     outputs = model(inputs)
-    gradient = torch.autograd.grad(nn.functional.cross_entropy(outputs, targets), model.qkv.weight, create_graph=True)[0]
+    gradient = torch.autograd.grad(nn.functional.cross_entropy(outputs, targets), model.qkv.weight, create_graph=True)[
+        0
+    ]
     with pytest.raises(RuntimeError, match="not implemented|double"):
         gradient.sum().backward()

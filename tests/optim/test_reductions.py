@@ -53,7 +53,9 @@ MODELS = {
 }
 
 
-def trained(kind: str, model: nn.Module, hyperparameters: dict[str, Any], features: tuple[int, ...], classes: int, **own: Any) -> list[torch.Tensor]:
+def trained(
+    kind: str, model: nn.Module, hyperparameters: dict[str, Any], features: tuple[int, ...], classes: int, **own: Any
+) -> list[torch.Tensor]:
     kinds: dict[str, Any] = {"kfac": KFAC, "ring": RING, "reng": RENG}
     optimizer = kinds[kind](model, **{**hyperparameters, **own}, curvature_interval=2, inverse_interval=3, seed=3)
     # the fused attention rounds otherwise than the math backend, which RENG asks for only while it forms H g

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 Batch = tuple[Tensor, Tensor]
 
 
-def mlp(*, sizes: Sequence[int] = (5, 7, 4), bias: bool = True, activation: Callable[[], nn.Module] = nn.Tanh, seed: int = 0) -> nn.Sequential:
+def mlp(
+    *, sizes: Sequence[int] = (5, 7, 4), bias: bool = True, activation: Callable[[], nn.Module] = nn.Tanh, seed: int = 0
+) -> nn.Sequential:
     """A multilayer perceptron in float64."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
@@ -73,7 +75,9 @@ def class_batch(*, features: Sequence[int] = (5,), classes: int = 4, batch: int 
     return inputs, torch.randint(0, classes, (batch,), generator=generator)
 
 
-def take_step(model: nn.Module, optimizer: Any, inputs: Tensor, targets: Tensor, loss: Callable[..., Tensor] = F.cross_entropy) -> float:
+def take_step(
+    model: nn.Module, optimizer: Any, inputs: Tensor, targets: Tensor, loss: Callable[..., Tensor] = F.cross_entropy
+) -> float:
     """One step of the loop that the contract promises."""
 
     def closure() -> float:
