@@ -13,7 +13,7 @@ import torch
 from grng.data import DataBundle, Split, dataset_info
 from grng.data.builtin import load_builtin
 from grng.runs.config import RunConfig, resolve
-from grng.training.events import Event, Listener
+from grng.training.events import Event, Listener, StepDone
 
 SEVEN = ("sgd", "adamw", "kfac", "sophia-g", "ring", "reng", "r-kalman")
 
@@ -103,3 +103,8 @@ def interrupt_when(condition: Callable[[Event], bool]) -> Listener:
             raise KeyboardInterrupt
 
     return listener
+
+
+def at_step(step: int) -> Callable[[Event], bool]:
+    """Return whether an event is the end of a step, as a condition."""
+    return lambda event: isinstance(event, StepDone) and event.step == step
