@@ -43,7 +43,7 @@ def test_a_deep_linear_net_with_gaussian_loss_has_the_closed_form() -> None:
     model = mlp(sizes=(5, 3, 4), bias=False, activation=nn.Identity)
     inputs = class_batch(batch=6)[0]
     found = factors(model, inputs, torch.zeros(6, 4, dtype=torch.float64), fisher="exact", likelihood="gaussian")
-    second = model[2].weight.detach()
+    second = list(model.parameters())[1].detach()
     covariance = inputs.mT @ inputs / 6
     torch.testing.assert_close(found["0"][0][0], covariance)
     torch.testing.assert_close(found["0"][1][0], second.mT @ second)
@@ -62,7 +62,7 @@ def test_sampled_labels_converge_to_the_exact_fisher() -> None:
     torch.testing.assert_close(sampled, exact, rtol=0.03, atol=0.003)
 
 
-MODELS = {
+MODELS: dict[str, Any] = {
     "mlp": (lambda: mlp(), (5,), 4),
     "cnn": (lambda: SmallCNN(norm=False), (2, 9, 8), 3),
     "attention": (lambda: SmallAttention(), (5, 4), 3),

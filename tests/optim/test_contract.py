@@ -1,4 +1,4 @@
-"""One suite over the whole registry and three of timm's: what every optimizer promises. A new row is tested by being there."""
+"""One suite over the whole registry and three of timm: what every optimizer promises; a new row joins by itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in 
     "r-kalman, information": ("r-kalman", {"update": "information", "momentum": 0.9, "initial_covariance": 1e-3}),
     "r-kalman, block": ("r-kalman", {"covariance": "block"}),
 }
-CNN = {"features": (2, 9, 8), "classes": 3}
+CNN: dict[str, Any] = {"features": (2, 9, 8), "classes": 3}
 
 
 def make(variant: str, model: nn.Module, **kwargs: Any) -> Any:

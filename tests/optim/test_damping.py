@@ -51,7 +51,7 @@ def test_with_large_damping_the_step_is_the_gradient_over_the_damping(name: str,
 
 @pytest.mark.parametrize("norm_power", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("scope", ["layer", "global"])
-def test_ring_damps_by_the_norm_of_the_present_gradient_at_every_step(scope: str, norm_power: float) -> None:
+def test_ring_damps_by_the_norm_of_the_present_gradient_at_every_step(scope: Any, norm_power: float) -> None:
     model, rho, damping = mlp(), 0.7, 1e-3
     options = {**PLAIN, "lr": 0.1, "curvature_interval": 2, "inverse_interval": 4}
     optimizer = RING(

@@ -46,7 +46,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
     },
 }
-MODELS = {
+MODELS: dict[str, Any] = {
     "mlp": (mlp, (5,), 4),
     "cnn": (SmallCNN, (2, 9, 8), 3),
     "attention": (SmallAttention, (5, 4), 3),

@@ -35,7 +35,7 @@ class ScalarLinear(nn.Module):
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "block"])
-def test_scalar_linear_gaussian_is_the_textbook_kalman_filter(covariance: str) -> None:
+def test_scalar_linear_gaussian_is_the_textbook_kalman_filter(covariance: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     model, theta, variance = ScalarLinear(), 0.0, 2.0
     optimizer = RKalman(model, **FILTER, initial_covariance=2.0, covariance=covariance)
@@ -72,7 +72,7 @@ def test_one_hot_features_give_the_bayesian_posterior() -> None:
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "block"])
-def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: str) -> None:
+def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: Any) -> None:
     model, rho, batch = mlp(), 0.4, 6
     inputs, targets = class_batch(batch=batch)
     grads = torch.autograd.grad(F.cross_entropy(model(inputs), targets), list(model.parameters()))
@@ -91,7 +91,7 @@ def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: str) -> N
 @pytest.mark.parametrize("covariance", ["diagonal", "block"])
 @pytest.mark.parametrize("update", ["joint", "none", "information"])
 def test_every_update_equals_a_reference_written_from_the_equations(
-    update: str, covariance: str, momentum: float
+    update: Any, covariance: Any, momentum: float
 ) -> None:
     options: dict[str, Any] = {
         "lr": 0.5,

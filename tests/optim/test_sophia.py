@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,7 +13,7 @@ from tests.oracles.nets import class_batch, flat, mlp, take_step
 
 
 @pytest.mark.parametrize("estimator", ["gnb", "hutchinson"])
-def test_sophia_equals_the_reference(estimator: str) -> None:
+def test_sophia_equals_the_reference(estimator: Any) -> None:
     lr, beta1, beta2, gamma, eps, decay, interval = 0.01, 0.9, 0.95, 0.5, 1e-6, 0.1, 3
     model, twin = mlp(), mlp()
     optimizer = Sophia(
@@ -59,7 +61,8 @@ def test_sophia_equals_the_reference(estimator: str) -> None:
 
 def test_sophia_g_needs_no_second_order_graph_and_sophia_h_only_when_due() -> None:
     inputs, targets = class_batch()
-    for estimator, expected in (("gnb", [False] * 4), ("hutchinson", [True, False, False, True])):
+    cases: list[tuple[Any, list[bool]]] = [("gnb", [False] * 4), ("hutchinson", [True, False, False, True])]
+    for estimator, expected in cases:
         model = mlp()
         optimizer = Sophia(model, estimator=estimator, hessian_interval=3)
         seen = []

@@ -45,5 +45,5 @@ def gradient_and_hvp(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple
         return F.cross_entropy(functional_call(model, parameters, (inputs,)), targets)
 
     gradient = grad(loss)(values)
-    _, product = jvp(grad(loss), (values,), (gradient,))
+    product: dict[str, Tensor] = jvp(grad(loss), (values,), (gradient,))[1]
     return gradient, product

@@ -1,0 +1,102 @@
+"""Oracle 18: over shapes, dtypes, groups, frozen and unused parameters: no NaN, no crash, frozen ones untouched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from grng.optim.registry import REGISTRY
+from grng.optimizers import create_optimizer
+
+NAMES = list(REGISTRY)
+
+
+class Drawn(nn.Module):
+    def __init__(
+        self, channels: int, groups: int, kernel: int, stride: int, classes: int, bias: bool, norm: bool
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(
+            channels * groups, 2 * groups, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias
+        )
+        self.norm = nn.BatchNorm2d(2 * groups) if norm else nn.Identity()
+        self.act = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(2 * groups, 3, 1, bias=not bias)
+        self.unused = nn.Linear(3, 3)
+        self.head = nn.Linear(3, classes, bias=bias)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.conv2(self.act(self.norm(self.conv1(x)))).mean(dim=(2, 3)) * self.scale)
+        return out
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(NAMES),
+    channels=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.integers(1, 2),
+    classes=st.integers(2, 5),
+    batch=st.integers(2, 5),
+    size=st.integers(2, 7),
+    double=st.booleans(),
+    bias=st.booleans(),
+    norm=st.booleans(),
+    frozen=st.sets(st.sampled_from(["conv1", "conv2", "head", "norm"]), max_size=2),
+    frozen_bias=st.booleans(),
+    channels_last=st.booleans(),
+    scale=st.sampled_from([0.0, 1e-4, 1.0, 1e3]),
+    seed=st.integers(0, 100),
+)
+def test_three_steps_stay_finite(
+    name: str,
+    channels: int,
+    groups: int,
+    kernel: int,
+    stride: int,
+    classes: int,
+    batch: int,
+    size: int,
+    double: bool,
+    bias: bool,
+    norm: bool,
+    frozen: set[str],
+    frozen_bias: bool,
+    channels_last: bool,
+    scale: float,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    model: Any = Drawn(channels, groups, kernel, stride, classes, bias, norm)
+    model = model.double() if double else model
+    model = model.to(memory_format=torch.channels_last) if channels_last else model
+    for module in frozen:
+        getattr(model, module).requires_grad_(False)
+    if frozen_bias and model.head.bias is not None:
+        model.head.bias.requires_grad_(False)
+    kept = {
+        key: p.detach().clone()
+        for key, p in model.named_parameters()
+        if not p.requires_grad or key.startswith("unused")
+    }
+    optimizer: Any = create_optimizer(name, model)
+    optimizer.collect_diagnostics = True
+    images = scale * torch.randn(batch, channels * groups, size, size).to(torch.float64 if double else torch.float32)
+    labels = torch.randint(0, classes, (batch,))
+    for _ in range(3):
+        outputs = model(images)
+        optimizer.observe(outputs, labels)
+        F.cross_entropy(outputs, labels).backward(create_graph=optimizer.is_second_order)
+        optimizer.step()
+        optimizer.zero_grad()
+    for key, p in model.named_parameters():
+        assert torch.isfinite(p).all(), key
+        assert key not in kept or torch.equal(p, kept[key]), key
+    assert all(value == value for value in optimizer.diagnostics().values())
