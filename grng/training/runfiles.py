@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grng.runs.config import RunConfig
-from grng.runs.files import explain_os_errors
+from grng.runs.files import explain_os_errors, is_temporary
 from grng.runs.identity import run_id
 from grng.runs.result import Reason, RunResult, Status
 from grng.runs.rundir import RunDirectory
@@ -125,6 +125,7 @@ class RunFiles:
         return self._earlier_s + time.monotonic() - self._begun
 
     def _load(self) -> dict[str, Any] | None:
+        self._remove_temporaries()
         path = self._directory.last_checkpoint
         if not path.exists():
             # Whatever a process wrote that was killed before its first checkpoint belongs to no step that will be kept.
@@ -136,6 +137,13 @@ class RunFiles:
         with explain_os_errors(self._directory.result_file):
             self._directory.result_file.unlink(missing_ok=True)
         return checkpoint
+
+    def _remove_temporaries(self) -> None:
+        """Remove what a process left that was killed while it wrote; nobody else writes while we hold the claim."""
+        with explain_os_errors(self._directory.path):
+            for folder in (self._directory.path, self._directory.checkpoint_dir):
+                for path in filter(is_temporary, folder.iterdir() if folder.exists() else ()):
+                    path.unlink(missing_ok=True)
 
     def _open_board(self, config: RunConfig) -> TensorBoard | None:
         if not config.logging.tensorboard:

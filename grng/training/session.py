@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,22 +24,9 @@ from grng.training.pairing import BatchChain, init_sha256
 from grng.training.progress import Progress
 from grng.training.schedule import Schedule
 from grng.training.seeding import derive, preserved_rng, rng_state, seed_global, seeded, set_rng_state
-from grng.training.step import StepOutcome, TrainableOptimizer, train_step
+from grng.training.step import Coverage, StepOutcome, TrainableOptimizer, train_step
 
 _PRECONDITIONERS = ("kronecker", "diagonal", "adamw")
-
-
-class Coverage(Protocol):
-    """What the trainer reads of an optimizer's coverage."""
-
-    def parameters(self, rule: str) -> int:
-        """Return the number of parameter entries under a rule."""
-
-    def summary(self) -> str:
-        """Return it in one line."""
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """Return its rows."""
 
 
 @dataclass
@@ -112,9 +98,7 @@ class Session:
 
     def close(self) -> None:
         """Take the optimizer's hooks off the model."""
-        close = getattr(self.optimizer, "close", None)
-        if close is not None:
-            close()
+        self.optimizer.close()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         indices = self.order.batch(step)
@@ -164,7 +148,6 @@ def build_session(config: RunConfig) -> Session:
         divergence_factor=training.divergence_factor,
         divergence_patience=training.divergence_patience,
     )
-    coverage: Callable[[], Coverage | None] = getattr(optimizer, "coverage", lambda: None)
     seed_global(derive(config.seed, "forward"))
     return Session(
         config=config,
@@ -176,7 +159,7 @@ def build_session(config: RunConfig) -> Session:
         init_sha256=init_hash,
         optimizer=optimizer,
         schedule=schedule,
-        coverage=coverage(),
+        coverage=optimizer.coverage(),
         progress=progress,
         clock=StepClock(device),
         memory=memory,

@@ -15,6 +15,19 @@ from torch import Tensor, nn
 from grng.training.clock import StepClock
 
 
+class Coverage(Protocol):
+    """What the trainer reads of an optimizer's coverage."""
+
+    def parameters(self, rule: str) -> int:
+        """Return the number of parameter entries under a rule."""
+
+    def summary(self) -> str:
+        """Return it in one line."""
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return its rows."""
+
+
 class TrainableOptimizer(Protocol):
     """What the trainer uses of an optimizer (docs/architecture.md, Optimizer)."""
 
@@ -34,6 +47,12 @@ class TrainableOptimizer(Protocol):
 
     def diagnostics(self) -> dict[str, float]:
         """Return plain floats of the last collected step."""
+
+    def coverage(self) -> Coverage | None:
+        """Return which parameter is stepped by which rule; None where one rule serves all."""
+
+    def close(self) -> None:
+        """Take the hooks off the model."""
 
 
 @dataclass(frozen=True, slots=True)

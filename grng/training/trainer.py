@@ -116,7 +116,8 @@ def _train(
             except Exception as error:
                 reason, message = failure_reason(error), one_line(error)
                 with suppress(GrngError):  # the disk may be what failed
-                    files.record(status="failed", reason=reason, message=message)
+                    if place.state() not in _DONE:  # else a listener stumbled over the end: the result stands
+                        files.record(status="failed", reason=reason, message=message)
                 if isinstance(error, GrngError):
                     raise
                 raise RunFailed(message, where=str(place.path)) from error

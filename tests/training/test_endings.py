@@ -255,6 +255,16 @@ def test_a_signal_during_the_last_evaluation_keeps_the_result(tmp_path: Path, mo
     assert stored(tmp_path / "run").status == "finished"
 
 
+def test_a_listener_that_stumbles_over_the_end_does_not_undo_the_result(tmp_path: Path) -> None:
+    def stumble(event: Event) -> None:
+        if isinstance(event, RunEnded):
+            raise RuntimeError("boom")
+
+    with pytest.raises(RunFailed, match="boom"):
+        train(run_config(), tmp_path / "run", listeners=[stumble])
+    assert stored(tmp_path / "run").status == "finished"
+
+
 def global_state() -> tuple[Any, ...]:
     state = rng_state()
     return (

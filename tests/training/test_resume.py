@@ -122,6 +122,18 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(straight: Path, tm
     assert_same_run(directory, straight)
 
 
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    config, directory = run_config(training={"steps": 4}), tmp_path / "run"
+    stop_at(config, directory, 2)
+    left = [directory / ".grng-1.tmp", directory / "checkpoint" / ".grng-2.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    (directory / "mine.tmp").write_text("mine")
+    train(config, directory)
+    assert not any(path.exists() for path in left)
+    assert (directory / "mine.tmp").exists()
+
+
 def test_times_of_both_processes_count(tmp_path: Path) -> None:
     config, directory = run_config(), tmp_path / "run"
     stop_at(config, directory, 5)

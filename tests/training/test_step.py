@@ -50,6 +50,12 @@ class Recording(torch.optim.SGD):
     def diagnostics(self) -> dict[str, float]:
         return {}
 
+    def coverage(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.calls.append("close")
+
 
 class Token:
     """Something that a node of a graph holds."""

@@ -64,7 +64,7 @@ class TensorBoard:
             self._writer.close()
 
     def _start(self, event: RunStarted) -> None:
-        if event.resumed_from_step:
+        if event.resumed_from_step is not None:
             return
         if event.coverage_summary is not None:
             self._writer.add_text("coverage", event.coverage_summary, 0)
