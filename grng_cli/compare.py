@@ -21,7 +21,7 @@ def compare(
         str | None,
         typer.Option(
             "--optimizers",
-            help="A comma list of names, each with hyperparameters if wanted: adamw,ring,'ring[rho=0.1,damping=0.01]'.",
+            help="A comma list of names, hyperparameters in brackets: adamw,ring,'ring\\[rho=0.1,damping=0.01]'.",
             autocompletion=options.complete_optimizers,
             rich_help_panel="Workload",
         ),
@@ -118,7 +118,7 @@ def _prepare(
 ) -> tuple[Prepared, list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
-    from grng_cli.sources import load
+    from grng_cli.sources import load, located
 
     loaded = load(CompareConfig, flags, configs=configs, smoke="compare/smoke" if smoke else None, sets=sets)
     labels = [spec.label for spec in loaded.config.specs]
@@ -133,7 +133,8 @@ def _prepare(
 
     from grng.experiments.compare import prepare
 
-    return prepare(loaded.config, locate=loaded.locate), expectations
+    with located(loaded):
+        return prepare(loaded.config, locate=loaded.locate), expectations
 
 
 def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:

@@ -103,6 +103,8 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
             self._bars.update(task, **changes)
 
     def _end(self, run: PlannedRun, event: Any) -> None:
+        if event.result.status == "interrupted":
+            return
         self._ended += 1
         text = f"{outcome(event.result)}{' (reused)' if event.reused else ''}"
         self._output.chatter(f"[{self._ended}/{self._total}] {run.label} seed {run.seed}: {text}")

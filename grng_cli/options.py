@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +38,8 @@ def complete_configs(incomplete: str) -> list[str]:
 
 def invocation() -> str:
     """Return this command line as one can type it again to go on, so without --rerun."""
+    import shlex
+
     return shlex.join(["grng", *(part for part in sys.argv[1:] if part != "--rerun")])
 
 

@@ -6,7 +6,6 @@ are printed. Piped, or with NO_COLOR set, no escape code is written.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import IO, Any
@@ -70,6 +69,8 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print `value` as the one JSON document of `--json`."""
+        import json  # here, since --help needs none of it
+
         # Written past rich, which would wrap long strings. NaN is no JSON: a caller that lets one through has a fault.
         self.stdout.file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         self.stdout.file.flush()

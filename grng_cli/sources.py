@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from grng.errors import GrngError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,6 +23,21 @@ def shipped_configs() -> list[str]:
     from grng.runs.shipped import list_configs
 
     return list_configs()
+
+
+_OF_A_RUN = re.compile(r"(model|dataset|optimizer|training|logging|machine)(\.[a-z_]+)+")
+
+
+@contextmanager
+def located(loaded: Loaded[Any]) -> Iterator[None]:
+    """Tell errors raised in the block about a key of the config, `training.batch_size`, where it was given."""
+    try:
+        yield
+    except GrngError as error:
+        if error.where is None or not _OF_A_RUN.fullmatch(error.where):
+            raise
+        where = loaded.locate(tuple(error.where.split(".")))
+        raise type(error)(error.message, where=where, hint=error.hint) from error
 
 
 def load(

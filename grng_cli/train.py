@@ -93,16 +93,18 @@ def train(
         ("output", output and str(output), "--output"),
     ]
     from grng.runs.config import RunConfig, resolve
-    from grng_cli.sources import load
+    from grng_cli.sources import load, located
 
     printer = Output(json_only=json, quiet=quiet)
     loaded = load(RunConfig, flags, configs=config, smoke="smoke" if smoke else None, sets=set_, opts=opt)
     resolved = resolve(loaded.config, locate=loaded.locate)
     directory = resolved.output or _default_directory(resolved)
-    if dry_run:
-        _describe(resolved, directory, printer)
-    else:
-        raise typer.Exit(_run(resolved, directory, printer, rerun=rerun))
+    with located(loaded):
+        if dry_run:
+            _describe(resolved, directory, printer)
+            return
+        code = _run(resolved, directory, printer, rerun=rerun)
+    raise typer.Exit(code)
 
 
 def _default_directory(config: RunConfig) -> Path:

@@ -41,7 +41,7 @@ def _compare(result: RunResult) -> str:
 
 
 def _table(result: RunResult) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", show_header=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", show_header=False)
     table.title = Text(f"{result.label} on {result.dataset}, {result.model}, seed {result.seed}")
     table.add_column("")
     table.add_column("")

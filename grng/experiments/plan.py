@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
-from grng.experiments import record
+from grng.experiments import record, specs
 from grng.experiments.compare_config import CompareConfig
 from grng.runs.config import Key, Locate, OptimizerConfig, RunConfig, TrainingConfig, replace, resolve
 from grng.runs.identity import directory_name, run_id, short_id
@@ -60,7 +60,7 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
             machine=compare.machine,
         )
         try:
-            resolved[spec.label] = resolve(config, locate=_locate_row(index, locate))
+            resolved[spec.label] = resolve(config, locate=_locate_row(index, spec.label, locate))
         except ConfigError as error:  # the model's and the data set's problems are the same for all rows
             problems.update((str(problem), problem) for problem in error.problems)
     if problems:
@@ -144,11 +144,13 @@ def _training(budget: TrainingConfig, *, steps: int | None = None) -> TrainingCo
     return TrainingConfig(**given) if steps is None else TrainingConfig(**{**given, "epochs": None, "steps": steps})
 
 
-def _locate_row(index: int, locate: Locate | None) -> Locate:
+def _locate_row(index: int, label: str, locate: Locate | None) -> Locate:
     """Return where a key of the run of row `index` was given, by where that of the comparison was."""
 
     def locate_run(key: Key) -> str:
         compared = ("optimizers", index, *key[1:]) if key[0] == "optimizer" else key
-        return locate(compared) if locate else ".".join(map(str, compared))
+        where = locate(compared) if locate else ".".join(map(str, compared))
+        # A flag gives all rows in one text: say which of them.
+        return f"{where} {label}" if where == specs.WHERE else where
 
     return locate_run

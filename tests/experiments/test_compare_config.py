@@ -96,7 +96,7 @@ def test_what_does_not_parse_is_told_with_its_place(tmp_path: Path) -> None:
         ("training: {epochs: 3, seconds: 5}", "epochs and seconds exclude each other; give one."),
         ("training: {steps: 3, seconds: 5}", "steps and seconds exclude each other; give one."),
         ("training: {steps: 3, epochs: 5}", "epochs and steps exclude each other; give one."),
-        ("training: {seconds: 0}", "must be greater than 0.0, not 0."),
+        ("training: {seconds: 0}", "must be greater than 0, not 0."),
         ("optimisers: [ring]", "unknown key 'optimisers'. Did you mean 'optimizers'?"),
         ("optimizers: []", "must not be empty."),
         ("workers: -1", "must be at least 0, not -1."),

@@ -1,0 +1,116 @@
+"""The table of contents: what `--help` shows, what it loads, how long it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grng import __version__
+from tests.cli.conftest import Call
+
+COMMANDS = [
+    [],
+    ["train"],
+    ["compare"],
+    ["report"],
+    ["optimizers"],
+    ["optimizers", "list"],
+    ["optimizers", "show"],
+    ["models", "list"],
+    ["datasets", "list"],
+    ["config"],
+    ["config", "show"],
+    ["config", "check"],
+    ["config", "schema"],
+]
+# pydantic is missing here: newer versions of Typer load it themselves to show a command's options.
+HEAVY = ["torch", "timm", "numpy", "scipy", "yaml", "tensorboard"]
+
+LOOK = """
+import json, sys
+from grng_cli.main import app
+loaded = {}
+for command in json.loads(sys.argv[1]):
+    try:
+        app([*command, "--help"], prog_name="grng")
+    except SystemExit as end:
+        assert not end.code, end.code
+    print()
+    print("LOADED", json.dumps([name for name in json.loads(sys.argv[2]) if name in sys.modules]))
+"""
+
+
+def test_no_help_loads_what_is_heavy() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOOK, json.dumps(COMMANDS), json.dumps(HEAVY)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = [json.loads(line.removeprefix("LOADED ")) for line in ran.stdout.splitlines() if "LOADED" in line]
+    assert loaded == [[]] * len(COMMANDS)
+    assert ran.stdout.count("Usage: grng") == len(COMMANDS)
+
+
+def cheapest(*arguments: str) -> float:
+    """Return the processor seconds of the cheapest of some calls: a busy machine only ever adds."""
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    costs = []
+    for _ in range(6):
+        before = used()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        costs.append(used() - before)
+    return min(costs)
+
+
+def test_help_is_quick() -> None:
+    help_ = cheapest("-c", "from grng_cli.main import run; run()", "--help")
+    assert help_ < 3 * cheapest("-c", "import typer, rich")
+
+
+def test_the_module_is_the_command() -> None:
+    ran = subprocess.run([sys.executable, "-m", "grng_cli", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"grng {__version__}\n"
+
+
+def test_without_a_command_there_is_help(grng: Call) -> None:
+    ran = grng()
+    assert ran.code == 2
+    for name in ("train", "compare", "report", "optimizers", "models", "datasets", "config"):
+        assert name in ran.out + ran.err
+
+
+def test_an_unknown_command_and_option_are_bad_usage(grng: Call, workdir: Path) -> None:
+    assert "No such command 'trian'" in (ran := grng("trian")).err
+    assert ran.code == 2
+    assert "No such option: --optimiser" in (ran := grng("train", "--optimiser", "ring")).err
+    assert ran.code == 2
+    assert not list(workdir.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("grng train --dataset mn", ["mnist5k"]), ("grng train --schedule c", ["cosine", "constant"])],
+)
+def test_the_shell_completes_names(words: str, expected: list[str]) -> None:
+    environment = {**os.environ, "_GRNG_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "3"}
+    command = [sys.executable, "-m", "grng_cli"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert [line for line in ran.stdout.splitlines() if line] == expected
+
+
+def test_the_shell_completes_the_last_optimizer_of_a_list() -> None:
+    from grng_cli.options import complete_optimizers
+
+    assert complete_optimizers("adamw,r") == ["adamw,ring", "adamw,reng", "adamw,r-kalman"]
+    assert complete_optimizers("sop") == ["sophia-g", "sophia-h"]
