@@ -1,7 +1,6 @@
 """`grng compare`: several optimizers, several seeds, one table."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: Typer would evaluate the text of every annotation, twice, for `--help`.
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +114,7 @@ def _prepare(
     *,
     smoke: bool,
     start_workers: bool,
-) -> tuple[Prepared, list[Any]]:
+) -> tuple["Prepared", list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
     from grng_cli.sources import load, located
@@ -137,7 +136,7 @@ def _prepare(
         return prepare(loaded.config, locate=loaded.locate), expectations
 
 
-def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
+def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:
     """Say what the comparison cannot show, before the compute is spent."""
     from grng.report.checks import power_note
 
@@ -146,7 +145,7 @@ def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
         printer.chatter(f"note: {note}")
 
 
-def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | int:
+def _run(prepared: "Prepared", printer: Output, *, rerun: bool) -> "Comparison | int":
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
     from grng.experiments.compare import compare as compare_runs
     from grng.training.errors import Interrupted
@@ -174,7 +173,7 @@ def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | in
 
 
 def _report(
-    comparison: Comparison, expectations: Sequence[Any], printer: Output, *, markdown: Path | None, csv: Path | None
+    comparison: "Comparison", expectations: Sequence[Any], printer: Output, *, markdown: Path | None, csv: Path | None
 ) -> int:
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
@@ -184,7 +183,7 @@ def _report(
     return show(table, expectations, printer, directories=[comparison.directory], markdown=markdown, csv=csv)
 
 
-def _describe(prepared: Prepared, printer: Output) -> None:
+def _describe(prepared: "Prepared", printer: Output) -> None:
     from grng.experiments.compare import planned_now
     from grng_cli.dry_run import describe
 

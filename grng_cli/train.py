@@ -1,7 +1,6 @@
 """`grng train`: one run."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: Typer would evaluate the text of every annotation, twice, for `--help`.
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,13 +106,13 @@ def train(
     raise typer.Exit(code)
 
 
-def _default_directory(config: RunConfig) -> Path:
+def _default_directory(config: "RunConfig") -> Path:
     from grng.runs.identity import directory_name, run_id, short_id
 
     return Path("runs") / f"{directory_name(config.label or config.optimizer.name)}-{short_id(run_id(config))}"
 
 
-def _run(config: RunConfig, directory: Path, printer: Output, *, rerun: bool) -> int:
+def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) -> int:
     """Train, showing progress and what came of it; return the exit code."""
     from grng.training.errors import Interrupted, Terminated
     from grng.training.events import RunEnded
@@ -142,7 +141,7 @@ def _run(config: RunConfig, directory: Path, printer: Output, *, rerun: bool) ->
     return {"finished": 0, "diverged": 3}.get(result.status, 1)
 
 
-def _describe(config: RunConfig, directory: Path, printer: Output) -> None:
+def _describe(config: "RunConfig", directory: Path, printer: Output) -> None:
     """Print what would be run."""
     from grng_cli.dry_run import describe
 

@@ -58,24 +58,26 @@ def test_no_help_loads_what_is_heavy() -> None:
     assert ran.stdout.count("Usage: grng") == len(COMMANDS)
 
 
-def cheapest(*arguments: str) -> float:
-    """Return the processor seconds of the cheapest of some calls: a busy machine only ever adds."""
+def cost(*arguments: str) -> float:
+    """Return the processor seconds of one call."""
 
     def used() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    costs = []
-    for _ in range(6):
-        before = used()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        costs.append(used() - before)
-    return min(costs)
+    before = used()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return used() - before
 
 
 def test_help_is_quick() -> None:
-    help_ = cheapest("-c", "from grng_cli.main import run; run()", "--help")
-    assert help_ < 3 * cheapest("-c", "import typer, rich")
+    helps, yardsticks = [], []
+    for _ in range(20):  # a busy machine only ever adds, so that the least of some calls counts
+        helps.append(cost("-c", "from grng_cli.main import run; run()", "--help"))
+        yardsticks.append(cost("-c", "import typer, rich"))
+        if len(helps) >= 3 and min(helps) < 3 * min(yardsticks):
+            break
+    assert min(helps) < 3 * min(yardsticks)
 
 
 def test_the_module_is_the_command() -> None:
