@@ -29,7 +29,9 @@ class GrngError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text} {self.hint}" if self.hint else text
+        if not self.hint:
+            return text
+        return f"{text} {self.hint}" if text.endswith((".", "!", "?", ":")) else f"{text}. {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own reduce calls the class with args only; where and hint would be lost between processes.

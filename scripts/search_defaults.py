@@ -1,8 +1,8 @@
 """Search the default hyperparameters of the optimizers on validation data, the same number of trials for each.
 
-A plain random search over the declared spaces below. Every trial trains each model once per tuning seed; its score is the mean validation
-accuracy. Tuning seeds (100 and up) are never used for reporting, and no test data is looked at. Finished runs are kept and
-reused, so that the same line again goes on where it stopped.
+A plain random search over the declared spaces below. Every trial trains each model once per tuning seed; its score is
+the mean validation accuracy. Tuning seeds (100 and up) are never used for reporting, and no test data is looked at.
+Finished runs are kept and reused, so that the same line again goes on where it stopped.
 
     python scripts/search_defaults.py --output runs/defaults --trials 12 --workers 2
     python scripts/search_defaults.py --output runs/defaults --table docs/defaults-search.md

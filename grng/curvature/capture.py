@@ -73,4 +73,4 @@ class Capture:
             inputs = args[0].detach()
             self.uses.setdefault(name, []).append(Use(inputs, inputs._version, get_gradient_edge(output)))
 
-        return cast("Hook", torch.compiler.disable(record))  # type: ignore[no-untyped-call]
+        return cast("Hook", torch.compiler.disable(record))

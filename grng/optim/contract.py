@@ -59,8 +59,11 @@ class Contract:
 
     def _attach_probe(self) -> None:
         self._probe = {}
-        self.register_step_pre_hook(_before_step)  # type: ignore[attr-defined]
-        self.register_step_post_hook(_after_step)  # type: ignore[attr-defined]
+        optimizer: Any = self
+        optimizer.register_step_pre_hook(_before_step)
+        optimizer.register_step_post_hook(_after_step)
+        optimizer.register_state_dict_post_hook(_save_last_step)
+        optimizer.register_load_state_dict_pre_hook(_load_last_step)
 
 
 def _before_step(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -86,14 +89,27 @@ def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
     }
     last = optimizer._probe.get("last_step")
     if last is not None and len(last) == len(steps):
+        last = [old.to(new.device) for old, new in zip(last, steps, strict=True)]  # it may come from a checkpoint
         values["cosine_last_step"] = _dot(last, steps) / max(_norm(last) * step_norm, 1e-30)
     optimizer._probe["last_step"] = steps
     optimizer._probe["values"] = values
 
 
+def _save_last_step(optimizer: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Keep the last measured step in the checkpoint, so that a resumed run reports the same cosine."""
+    if "last_step" in optimizer._probe:
+        state_dict["last_step"] = list(optimizer._probe["last_step"])
+    return state_dict
+
+
+def _load_last_step(optimizer: Any, state_dict: dict[str, Any]) -> None:
+    optimizer._probe = {"last_step": list(state_dict["last_step"])} if "last_step" in state_dict else {}
+
+
 def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).double()))
 
 
 def _dot(left: list[Tensor], right: list[Tensor]) -> float:
-    return float(torch.stack([(a.double() * b.double()).sum() for a, b in zip(left, right, strict=True)]).sum())
+    products = torch._foreach_mul(left, right)
+    return float(torch.stack([product.sum() for product in products]).sum())

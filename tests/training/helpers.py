@@ -60,7 +60,7 @@ def untimed(directory: Path) -> list[dict[str, Any]]:
 
     And without the cosine with the step before, the one diagnostic that optimizers do not keep in their state.
     """
-    left_out = ("elapsed_s", "optimizer/cosine_last_step")
+    left_out = ("elapsed_s",)
     return [{key: value for key, value in line.items() if key not in left_out} for line in metrics(directory)]
 
 
