@@ -56,10 +56,7 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 def untimed(directory: Path) -> list[dict[str, Any]]:
-    """Return the lines of `metrics.jsonl` without the clock.
-
-    And without the cosine with the step before, the one diagnostic that optimizers do not keep in their state.
-    """
+    """Return the lines of `metrics.jsonl` without the clock."""
     left_out = ("elapsed_s",)
     return [{key: value for key, value in line.items() if key not in left_out} for line in metrics(directory)]
 
