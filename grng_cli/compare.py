@@ -96,7 +96,11 @@ def compare(
         ("output", output and str(output), "--output"),
     ]
     printer = Output(json_only=json, quiet=quiet)
-    prepared, expectations = _prepare(flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0)
+    from grng_cli.compare_summary import check_files
+
+    check_files(markdown, csv)
+    with printer.busy("loading torch and timm"):
+        prepared, expectations = _prepare(flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0)
     if dry_run:
         _describe(prepared, printer)
         return
@@ -104,6 +108,7 @@ def compare(
     comparison = _run(prepared, printer, rerun=rerun)
     if isinstance(comparison, int):
         raise typer.Exit(comparison)
+    printer.chatter("")
     raise typer.Exit(_report(comparison, expectations, printer, markdown=markdown, csv=csv))
 
 

@@ -17,17 +17,24 @@ if TYPE_CHECKING:
     from grng.experiments.plan import PlannedRun
     from grng.experiments.record import Calibration
 
+_BAR = 12
+_DONE = 15
+_SHORTEST_NAME = 12
+_REST = _BAR + _DONE + len("val. accuracy 0.000") + len("0:00:00") + 4
+"""Columns of a line without the run's name."""
+
 
 class CompareProgress(AbstractContextManager["CompareProgress"]):
     """Shows the events of all runs; a context manager while it does. Its methods may be called from any thread."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        # Every column but the first keeps its width, so that nothing jumps when runs begin and end.
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
-            TextColumn("{task.fields[scores]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=_BAR),
+            TextColumn("{task.fields[done]}", markup=False),
+            TextColumn("{task.fields[scores]}", markup=False),
             TimeElapsedColumn(),
             console=output.stderr,
             disable=not output.live,
@@ -38,6 +45,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         self._overall: TaskID | None = None
         self._total = 0
         self._ended = 0
+        self._names = _SHORTEST_NAME
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -61,7 +69,9 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
     def planned(self, runs: Sequence[PlannedRun]) -> None:
         """Take in how many runs there will be."""
         self._total = len(runs)
-        self._overall = self._bars.add_task("all", total=len(runs), unit="runs", scores="")
+        longest = max((len(_name(run)) for run in runs), default=0)
+        self._names = max(_SHORTEST_NAME, min(longest, self._output.stderr.width - _REST))
+        self._overall = self._add("all", total=len(runs), unit="runs")
 
     def calibrated(self, label: str, calibration: Calibration) -> None:
         """Say what a budget in seconds came to."""
@@ -79,37 +89,59 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
             if isinstance(event, RunStarted):
                 self._started(run, event)
             elif isinstance(event, StepDone):
-                self._update(run, completed=event.step)
+                self._update(run, event.step)
             elif isinstance(event, Evaluated):
-                self._update(run, scores=f"val. accuracy {fraction(event.val_accuracy)}")
+                self._update(run, scores=_scores(event.val_accuracy))
             elif isinstance(event, WorkerDied):
                 what = "trying again" if event.retried else "giving up"
-                self._output.warning(f"{run.label} seed {run.seed}: the worker died ({event.reason}); {what}")
+                self._output.warning(f"{_name(run)}: the worker died ({event.reason}); {what}")
             elif isinstance(event, RunEnded):
                 self._end(run, event)
 
     def _started(self, run: PlannedRun, event: Any) -> None:
         if event.resumed_from_step is not None:
-            self._output.chatter(f"{run.label} seed {run.seed}: resumed from step {event.resumed_from_step}")
+            self._output.chatter(f"{_name(run)}: resumed from step {event.resumed_from_step}")
         if (run.label, run.seed) not in self._tasks:
-            name = f"{run.label} seed {run.seed}"
-            self._tasks[run.label, run.seed] = self._bars.add_task(
-                name, total=event.planned_steps, completed=event.resumed_from_step or 0, unit="steps", scores=""
-            )
+            task = self._add(_name(run), total=event.planned_steps, unit="steps", scores=_scores(None))
+            self._tasks[run.label, run.seed] = task
+            self._update(run, event.resumed_from_step or 0)
 
-    def _update(self, run: PlannedRun, **changes: Any) -> None:
+    def _add(self, name: str, *, total: int, unit: str, scores: str = "") -> TaskID:
+        shown = name if len(name) <= self._names else f"{name[: self._names - 1]}…"
+        done = _done(0, total, unit)
+        return self._bars.add_task(f"{shown:<{self._names}}", total=total, unit=unit, done=done, scores=scores)
+
+    def _update(self, run: PlannedRun, step: int | None = None, **changes: Any) -> None:
         task = self._tasks.get((run.label, run.seed))
         if task is not None:
-            self._bars.update(task, **changes)
+            self._advance(task, step, **changes)
+
+    def _advance(self, task: TaskID, done: int | None, **changes: Any) -> None:
+        if done is not None:
+            shown = self._bars.tasks[self._bars.task_ids.index(task)]
+            changes |= {"completed": done, "done": _done(done, int(shown.total or 0), shown.fields["unit"])}
+        self._bars.update(task, **changes)
 
     def _end(self, run: PlannedRun, event: Any) -> None:
         if event.result.status == "interrupted":
             return
         self._ended += 1
         text = f"{outcome(event.result)}{' (reused)' if event.reused else ''}"
-        self._output.chatter(f"[{self._ended}/{self._total}] {run.label} seed {run.seed}: {text}")
+        self._output.chatter(f"[{self._ended}/{self._total}] {_name(run)}: {text}")
         task = self._tasks.pop((run.label, run.seed), None)
         if task is not None:
             self._bars.remove_task(task)
         if self._overall is not None:
-            self._bars.update(self._overall, completed=self._ended)
+            self._advance(self._overall, self._ended)
+
+
+def _name(run: PlannedRun) -> str:
+    return f"{run.label} seed {run.seed}"
+
+
+def _done(done: int, total: int, unit: str) -> str:
+    return f"{f'{done}/{total} {unit}':<{_DONE}}"
+
+
+def _scores(val_accuracy: float | None) -> str:
+    return f"val. accuracy {fraction(val_accuracy):<5}"

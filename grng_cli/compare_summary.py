@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from grng.errors import RunDirectoryError
 from grng.runs.files import atomic_write_text
+from grng_cli.layout import render
 from grng_cli.output import Output
 from grng_cli.wording import command
 
 if TYPE_CHECKING:
     from grng.experiments.expectations import Expectation, Outcome
-    from grng.report.columns import Column
     from grng.report.tables import Table
 
 EXPECTATION_FAILED = 4
 RUN_FAILED = 1
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuse files that cannot be written when the runs are done, before the runs begin.
+
+    Raises:
+        RunDirectoryError: A path is a directory, or is in one that does not exist or is not writable.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise RunDirectoryError("is a directory, not a file.", where=str(path), hint="Add the file's name.")
+        if not path.absolute().parent.is_dir():
+            raise RunDirectoryError("is in a directory that does not exist.", where=str(path), hint="Make it first.")
+        if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            raise RunDirectoryError("is not writable.", where=str(path), hint="Choose another file.")
 
 
 def show(
@@ -45,6 +62,7 @@ def show(
     Raises:
         RunDirectoryError: A file cannot be written.
     """
+    from grng.report.columns import display_columns
     from grng.report.export import to_csv, to_dict, to_markdown
     from grng.report.sentences import sentences
 
@@ -52,12 +70,19 @@ def show(
     if printer.json_only:
         printer.document({**to_dict(table), **_as_json(directories, outcomes)})
     else:
-        printer.essential(_rich(table, printer))
-        printer.data(_paragraph("", sentences(table)))
+        printer.data(_title(table))
+        printer.data()
+        printer.essential(render(display_columns(table), printer.table_width))
+        printer.data()
+        for sentence in sentences(table):
+            printer.prose(sentence)
+        printer.data()
         for warning in table.warnings:
             printer.warning(warning)
-        printer.data(_paragraph("note: ", table.notes))
+        for note in table.notes:
+            printer.prose(f"note: {note}")
         _print_outcomes(outcomes, printer)
+        printer.data()
         for directory in directories:
             printer.data(f"results:      {directory}")
             printer.data(f"TensorBoard:  {command('tensorboard', '--logdir', directory)}")
@@ -68,6 +93,11 @@ def show(
     if any(row.failed for row in table.rows):
         return RUN_FAILED
     return 0 if all(outcome.holds for outcome in outcomes) else EXPECTATION_FAILED
+
+
+def _title(table: Table) -> str:
+    seeds = ", ".join(map(str, table.seeds))
+    return f"{table.model or 'no result'} on {table.dataset or 'any data'}, seed{'s' * (len(table.seeds) > 1)} {seeds}"
 
 
 def _as_json(directories: Sequence[Path], outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -92,39 +122,3 @@ def _print_outcomes(outcomes: Sequence[Outcome], printer: Output) -> None:
         line.append("  holds" if outcome.holds else "  DOES NOT HOLD", style="green" if outcome.holds else "red bold")
         line.append(f"\n  {outcome.explanation}", style="not bold default")
         printer.essential(line)
-
-
-def _paragraph(prefix: str, lines: Sequence[str]) -> str:
-    return "".join(f"{prefix}{line}\n" for line in lines)
-
-
-def _rich(table: Table, printer: Output) -> Any:
-    """Return the table for this terminal: in one piece if it fits, else group by group."""
-    from rich.console import Group
-
-    from grng.report.columns import display_columns
-
-    columns = display_columns(table)
-    whole = _table_of(columns)
-    console = printer.stdout
-    if console.measure(whole).maximum <= console.width:
-        return whole
-    groups = dict.fromkeys(column.group for column in columns if column.group)
-    return Group(*(_table_of([c for c in columns if c.group in (None, group)], narrow=True) for group in groups))
-
-
-def _table_of(columns: Sequence[Column], *, narrow: bool = False) -> RichTable:
-    """Return the columns as a table; in a narrow one headings and words wrap, numbers stay in one piece."""
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        words = narrow and column.justify == "left" and index > 0
-        table.add_column(
-            Text(column.title),
-            justify=column.justify,
-            style="bold" if index == 0 else "",
-            no_wrap=not narrow,
-            min_width=None if words else max(map(len, column.cells), default=0),
-        )
-    for cells in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*map(Text, cells))
-    return table

@@ -31,10 +31,12 @@ class Message:
     next_command: str | None = None
 
     def render(self) -> Text:
-        """Return the lines of this message, the first beginning with `error:`."""
+        """Return the lines of this message, the first `error: where: what is wrong`."""
         lines = Text("error: ", style="red bold")
+        if self.where:
+            lines.append(f"{self.where}: ", style="not bold cyan")
         lines.append(self.text, style="not bold default")
-        for name, value in (("where", self.where), ("hint", self.hint), ("next", self.next_command)):
+        for name, value in (("hint", self.hint), ("next", self.next_command)):
             if value:
                 lines.append(f"\n{name + ':':>6} ", style="cyan not bold")
                 lines.append(value, style="not bold default")

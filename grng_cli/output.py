@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 PIPED_WIDTH = 1000
-"""Columns of a table that goes to a file or a pipe: nobody's window limits it there."""
+"""Columns of what goes to a file or a pipe: nobody's window limits it there."""
+
+WIDE_TABLE_WIDTH = 120
+"""Columns of a table there that would otherwise have lines of hundreds: an editor shows these whole."""
 
 
 def make_console(stream: IO[str]) -> Console:
@@ -46,6 +51,15 @@ class Output:
         """Whether a moving progress display makes sense."""
         return not self.quiet and self.stderr.is_terminal
 
+    def busy(self, what: str) -> AbstractContextManager[object]:
+        """Show on a terminal, while a block without a progress display runs, what takes so long."""
+        return self.stderr.status(what) if self.live else nullcontext()
+
+    @property
+    def table_width(self) -> int:
+        """Columns that a wide table on stdout may take."""
+        return self.stdout.width if self.stdout.width < PIPED_WIDTH else WIDE_TABLE_WIDTH
+
     def essential(self, renderable: RenderableType) -> None:
         """Print a result on stdout, also with `--quiet`; `--json` replaces it by its document."""
         if not self.json_only:
@@ -56,15 +70,20 @@ class Output:
         if not self.quiet:
             self.essential(renderable)
 
+    def prose(self, text: str) -> None:
+        """Print a sentence as `data` does; a terminal's lines end between words, a pipe gets it in one line."""
+        self.data(_wrapped(text, self.stdout))
+
     def chatter(self, renderable: RenderableType) -> None:
         """Print on stderr what helps a person who watches; `--quiet` leaves it out."""
         if not self.quiet:
-            self._print(self.stderr, renderable)
+            text = _wrapped(renderable, self.stderr) if isinstance(renderable, str) else renderable
+            self._print(self.stderr, text)
 
     def warning(self, text: str) -> None:
-        """Print a line on stderr that must not be lost, also with `--quiet`."""
-        line = Text("warning: ", style="yellow bold")
-        line.append(text, style="not bold default")
+        """Print on stderr what must not be lost, also with `--quiet`."""
+        line = Text(_wrapped(f"warning: {text}", self.stderr))
+        line.stylize("yellow bold", 0, len("warning:"))
         self._print(self.stderr, line)
 
     def document(self, value: Any) -> None:
@@ -79,5 +98,20 @@ class Output:
         # Paths and messages may hold [brackets]: strings are text, never markup; the terminal wraps lines.
         if isinstance(renderable, str):
             renderable = Text(renderable)
-        soft = isinstance(renderable, Text)
-        console.print(renderable, soft_wrap=soft, markup=False)
+        if isinstance(renderable, Text):
+            console.print(renderable, soft_wrap=True)
+        elif console.is_terminal:
+            console.print(renderable)
+        else:  # rich fills lines up with spaces, which a file does not need
+            with console.capture() as capture:
+                console.print(renderable)
+            console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def _wrapped(text: str, console: Console) -> str:
+    """Return `text` with lines that end between words where `console` is a terminal; what is indented is left alone."""
+    if not console.is_terminal:
+        return text
+    first, *others = text.split("\n")
+    lines = textwrap.wrap(first, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, *others])

@@ -26,9 +26,10 @@ def report(
     from grng.experiments.expectations import parse
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
-    from grng_cli.compare_summary import show
+    from grng_cli.compare_summary import check_files, show
 
     printer = Output(json_only=json, quiet=quiet)
+    check_files(markdown, csv)
     experiment = load_experiment(directories, reference=reference)
     expectations = [parse(text, experiment.labels) for text in expect or ()]
     table = summarise(experiment)

@@ -23,8 +23,9 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
         self._output = output
         self._bar = Progress(
             TextColumn("{task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("step {task.completed}/{task.total}  {task.fields[scores]}"),
+            BarColumn(bar_width=10),
+            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("{task.fields[scores]}"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),

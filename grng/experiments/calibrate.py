@@ -6,6 +6,7 @@ same runs; a clock within the loop would give all of that up.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,10 +54,11 @@ def calibrate(
         return calibrations
     from grng.training.calibrate import DEFAULT_STEPS
 
-    with _executor(slots) as pool:
+    # Nothing is written into the experiment: what a measurement that crashes leaves goes where nobody looks.
+    with tempfile.TemporaryDirectory(prefix="grng-calibration-") as aside, _executor(slots) as pool:
         futures = {
-            label: pool.submit(with_steps(config, DEFAULT_STEPS), directory / ".calibration" / label)
-            for label, config in missing.items()
+            label: pool.submit(with_steps(config, DEFAULT_STEPS), Path(aside, str(index)))
+            for index, (label, config) in enumerate(missing.items())
         }
         for label, future in futures.items():
             calibrations[label] = _calibration(label, future.result(), seconds)

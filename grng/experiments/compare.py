@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +15,10 @@ from grng.experiments.compare_config import CompareConfig
 from grng.experiments.executor import Executor, InProcessExecutor
 from grng.experiments.local import LocalExecutor
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
-from grng.experiments.record import Calibration, Record
+from grng.experiments.record import Calibration, Record, read_record
 from grng.experiments.reuse import stored_result
 from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
-from grng.runs.config import Locate, MachineConfig
+from grng.runs.config import Locate, MachineConfig, RunConfig
 from grng.runs.config import replace as replace_config
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _calibrations(prepared: Prepared, on_calibrated: Measured | None) -> dict[st
     seconds = prepared.config.training.seconds
     if not seconds:
         return {}
-    configs = rows(prepared.config)
+    configs = {label: _with_threads(config, prepared.slots) for label, config in rows(prepared.config).items()}
     return calibrate(
         configs, seconds=seconds, directory=prepared.directory, slots=prepared.slots, on_measured=on_calibrated
     )
@@ -132,34 +132,50 @@ def compare(
         steps = {label: one.steps for label, one in calibrations.items()}
         planned = plan(config, steps=steps, locate=prepared.locate)
         check_directory(prepared.directory, planned)
-        Record(
-            optimizers=list(prepared.labels),
-            seeds=list(config.seeds),
-            reference=config.chosen_reference,
-            workers=max(1, len(prepared.slots)),
-            calibrations=calibrations,
-        ).save(prepared.directory)
+        stored = {} if rerun else _stored(planned)
+        _record(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun).save(prepared.directory)
         if on_plan:
             on_plan(planned)
-        results = _run_all(planned, pool, prepared.slots, on_event or (lambda run, event: None), rerun)
+        results = _run_all(planned, stored, pool, prepared.slots, on_event or (lambda run, event: None), rerun)
     return Comparison(prepared.directory, tuple(planned), tuple(results))
 
 
+def _stored(planned: Sequence[PlannedRun]) -> dict[int, RunResult]:
+    """Return the results that are there already, by the index of their run."""
+    found = {index: stored_result(run) for index, run in enumerate(planned)}
+    return {index: result for index, result in found.items() if result is not None}
+
+
+def _record(prepared: Prepared, calibrations: Mapping[str, Calibration], *, all_there: bool, rerun: bool) -> Record:
+    """Return what `experiment.yaml` is to say: what the directory's runs, not this call alone, were done with."""
+    before = read_record(prepared.directory)
+    workers = max(1, len(prepared.slots))
+    if before and not rerun:
+        workers = before.workers if all_there else max(workers, before.workers)
+    return Record(
+        optimizers=list(prepared.labels),
+        seeds=list(prepared.config.seeds),
+        reference=prepared.config.chosen_reference,
+        workers=workers,
+        calibrations={**(before.calibrations if before else {}), **calibrations},
+    )
+
+
 def _run_all(
-    planned: Sequence[PlannedRun], pool: Executor, slots: Sequence[Slot], on_event: RunEvent, rerun: bool
+    planned: Sequence[PlannedRun],
+    stored: Mapping[int, RunResult],
+    pool: Executor,
+    slots: Sequence[Slot],
+    on_event: RunEvent,
+    rerun: bool,
 ) -> list[RunResult]:
-    results: dict[int, RunResult] = {}
+    results = dict(stored)
     futures: dict[int, Future[RunResult]] = {}
     for index, run in enumerate(planned):
-        stored = None if rerun else stored_result(run)
-        if stored is not None:
-            results[index] = stored
-            on_event(run, _reused(stored))
+        if index in stored:
+            on_event(run, _reused(stored[index]))
             continue
-        machine = MachineConfig(
-            device=run.config.machine.device, threads=slots[0].threads if slots else run.config.machine.threads
-        )
-        config = replace_config(run.config, machine=machine)
+        config = _with_threads(run.config, slots)
         futures[index] = pool.submit(config, run.directory, on_event=partial(on_event, run), rerun=rerun)
     wait(futures.values(), return_when=FIRST_EXCEPTION)
     for future in futures.values():
@@ -167,6 +183,13 @@ def _run_all(
             raise error
     results.update({index: future.result() for index, future in futures.items()})
     return [results[index] for index in range(len(planned))]
+
+
+def _with_threads(config: RunConfig, slots: Sequence[Slot]) -> RunConfig:
+    """Return `config` with the threads of the slots, which are alike."""
+    if not slots:
+        return config
+    return replace_config(config, machine=MachineConfig(device=config.machine.device, threads=slots[0].threads))
 
 
 def _reused(result: RunResult) -> Any:

@@ -33,7 +33,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         try:
             with temporary.open("xb") as file:
-                torch.save({"format": FORMAT, **content}, file)
+                try:
+                    torch.save({"format": FORMAT, **content}, file)
+                except RuntimeError as error:  # torch's writer hides what the file system said
+                    if isinstance(error.__context__, OSError):
+                        raise error.__context__ from None
+                    raise
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -22,13 +22,13 @@ def said(error: BaseException) -> list[str]:
 
 def test_a_users_error_is_told_with_place_and_hint() -> None:
     error = GrngError("must be at least 1, not 0.", where="--epochs", hint="Give more.")
-    assert said(error) == ["error: must be at least 1, not 0.\nwhere: --epochs\n hint: Give more."]
+    assert said(error) == ["error: --epochs: must be at least 1, not 0.\n hint: Give more."]
     assert exit_code(error) == 2
 
 
 def test_several_problems_are_told_one_by_one() -> None:
     error = ConfigError([GrngError("one", where="a"), GrngError("two")])
-    assert said(error) == ["error: one\nwhere: a", "error: two"]
+    assert said(error) == ["error: a: one", "error: two"]
     assert exit_code(error) == 2
 
 
@@ -46,11 +46,9 @@ def test_an_unknown_name_is_followed_by_the_command_that_lists_them(message: str
 
 def test_a_full_disk_and_missing_rights() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/x")
-    assert said(full) == [
-        "error: no space left on the device\nwhere: /x\n hint: Free some space or choose another --output."
-    ]
+    assert said(full) == ["error: /x: no space left on the device\n hint: Free some space or choose another --output."]
     assert exit_code(full) == 2
-    assert said(PermissionError(errno.EACCES, "Permission denied", "/x"))[0].startswith("error: permission denied")
+    assert said(PermissionError(errno.EACCES, "Permission denied", "/x"))[0].startswith("error: /x: permission denied")
 
 
 def test_a_fault_is_one_line_and_how_to_see_more() -> None:

@@ -109,7 +109,7 @@ def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: 
         with pytest.raises(GrngError) as caught:
             futures[1].result()
         failed = futures[2].result()
-    assert str(caught.value) == f"{tmp_path / '1'}: the directory is in use Wait."
+    assert str(caught.value) == f"{tmp_path / '1'}: the directory is in use. Wait."
     assert failed.status == "failed"
     assert failed.message is not None
     assert "raise Unpicklable" in failed.message, "the traceback is kept"
