@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from grng_cli.main import app
 
-ROOT = Path(__file__).parents[2]
+TINY = ("--steps", 3, "--batch-size", 16, "--dataset", "digits", "--img-size", 32, "--model", "test_vit")
+"""A workload of a second."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,28 @@ class Ran:
 
 
 Call = Callable[..., Ran]
+Start = Callable[..., "subprocess.Popen[str]"]
+Snapshot = dict[str, tuple[bytes, int]]
+
+
+def call(*arguments: object) -> Ran:
+    """Call `grng` with these arguments, in this process."""
+    ran = CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="grng")
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return Ran(ran.exit_code, ran.stdout, ran.stderr)
+
+
+def snapshot(directory: Path) -> Snapshot:
+    """Return content and time of change of every file below `directory`; directories end in a slash."""
+    found: Snapshot = {}
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
+        if path.is_dir():
+            found[f"{name}/"] = (b"", 0)
+        else:
+            found[name] = (path.read_bytes(), path.stat().st_mtime_ns)
+    return found
 
 
 @pytest.fixture
@@ -40,29 +63,31 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def grng(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Call `grng` with these arguments, in this process."""
-    monkeypatch.delenv("GRNG_DEBUG", raising=False)
-
-    def call(*arguments: object) -> Ran:
-        ran = CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="grng")
-        if ran.exception is not None and not isinstance(ran.exception, SystemExit):
-            raise ran.exception
-        return Ran(ran.exit_code, ran.stdout, ran.stderr)
-
+    """`call` in an empty present directory."""
+    for name in ("GRNG_DEBUG", "COLUMNS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     return call
 
 
 @pytest.fixture
-def process(workdir: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start the real command as a process of its own, in the present directory."""
+def process(workdir: Path) -> Iterator[Start]:
+    """Start the real command as a process of its own, in the present directory; the test's end ends it."""
+    started = []
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "grng_cli", *map(str, arguments)],
+        command = [sys.executable, "-m", "grng_cli", *map(str, arguments)]
+        running = subprocess.Popen(
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
+        started.append(running)
+        return running
 
-    return start
+    yield start
+    for running in started:
+        if running.poll() is None:
+            running.kill()
+        running.communicate()
