@@ -121,7 +121,7 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({line.index("━") for line in bars}) == 1, "the columns stand below each other"
     left = [line.rstrip() for line in frames[-1] if line.strip()]
     assert not [line for line in left if "━" in line], "no bar is left behind"
-    ended = " ".join(left)
+    ended = " ".join(" ".join(left).split())
     assert "[1/2] sgd seed 0: test accuracy 0.950" in ended
     assert "[2/2] ring[rho=0.1" in ended
 
