@@ -170,10 +170,12 @@ def _run(prepared: "Prepared", printer: Output, *, rerun: bool) -> "Comparison |
     except (KeyboardInterrupt, Interrupted) as error:
         terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
         how = "terminated" if terminated else "interrupted"
-        printer.warning(
-            f"{how}: {progress.ended} of {progress.total} runs have ended, the others are saved in "
-            f"{prepared.directory}\n  go on with: {options.invocation()}"
+        state = (
+            f"{progress.ended} of {progress.total} runs have ended, the others are saved in {prepared.directory}"
+            if progress.total
+            else "no run had begun"
         )
+        printer.warning(f"{how}: {state}\n  go on with: {options.invocation()}")
         return 143 if terminated else 130
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ GAP = 2
 """Cells between two columns."""
 
 _WORDS_WIDTH = 34
-_HEADING_WORD_WIDTH = 14
+_HEADING_WIDTH = 18
 
 
 def blocks(columns: Sequence[Column], width: int) -> list[list[Column]]:
@@ -52,11 +53,16 @@ def label_width(column: Column, width: int) -> int:
 
 def column_width(column: Column) -> int:
     """Return the cells of a column: its numbers stay in one piece, its words and its heading wrap."""
-    longest_word = min(max(map(_cells, column.title.split())), _HEADING_WORD_WIDTH)
     longest_cell = max(map(_cells, column.cells), default=0)
     if column.justify == "left":
         longest_cell = min(longest_cell, _WORDS_WIDTH)
-    return max(longest_word, longest_cell)
+    return max(_heading_width(column.title), longest_cell)
+
+
+def _heading_width(title: str) -> int:
+    """Return the fewest cells that take a heading in two lines; a long one gets more lines instead."""
+    fitting = (width for width in range(1, _HEADING_WIDTH) if len(textwrap.wrap(title, width)) <= 2)
+    return next((width for width in fitting if width >= max(map(len, title.split()))), _HEADING_WIDTH)
 
 
 def render(columns: Sequence[Column], width: int) -> Any:

@@ -235,6 +235,31 @@ def test_a_diverged_run_is_a_result(grng: Call, workdir: Path) -> None:
     assert (again.code, again.err.count("(reused)")) == (0, 2), "a diverged run is not done again"
 
 
+def test_a_run_that_fails_is_1_and_the_others_are_reported(
+    grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grng.training.session import Session
+
+    real = Session.advance
+
+    def advance(session: Session, **given: Any) -> Any:
+        if session.config.optimizer.name == "ring":
+            raise RuntimeError("the matrix fell apart")
+        return real(session, **given)
+
+    line = ("compare", *TINY, "--optimizers", "ring,sgd", "--seeds", 1, "--output", "x", "--workers", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "advance", advance)
+        ran = grng(*line)
+    assert ran.code == 1
+    assert "[1/2] ring seed 0: failed (crash): RuntimeError: the matrix fell apart\n" in ran.err
+    assert "\nsgd " in ran.out
+    assert "0, 1 failed" in ran.out
+    mended = grng(*line)
+    assert mended.code == 0, "a failed run is tried again"
+    assert mended.err.count("(reused)") == 1
+
+
 def test_in_this_process(grng: Call, workdir: Path) -> None:
     ran = grng("compare", *TINY, "--optimizers", "sgd,adamw", "--seeds", 1, "--output", "x", "--workers", 0)
     assert ran.code == 0, ran.err

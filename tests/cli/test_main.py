@@ -111,6 +111,16 @@ def test_the_shell_completes_names(words: str, expected: list[str]) -> None:
     assert [line for line in ran.stdout.splitlines() if line] == expected
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_can_be_shown(shell: str) -> None:
+    # Typer's own switch: the shell is named here instead of being found out from the parent process.
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "grng_cli", "--show-completion", shell]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "_GRNG_COMPLETE=complete_" in ran.stdout
+    assert "grng" in ran.stdout.split("_GRNG_COMPLETE")[0]
+
+
 def test_the_shell_completes_the_last_optimizer_of_a_list() -> None:
     from grng_cli.options import complete_optimizers
 
