@@ -46,7 +46,7 @@ class KFAC(NaturalGradient):
         inverse: `auto`, `newton`, `cholesky`, `eigh`.
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         max_factor_size: Layers with a wider factor are left to `other_parameters`.
         seed: Of the optimizer's own generator (sampled labels).
 
