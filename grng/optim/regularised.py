@@ -84,7 +84,7 @@ class GradientRegularised(Contract):
         plain: dict[nn.Parameter, Tensor],
         closure: Callable[[], float] | None,
     ) -> dict[nn.Parameter, Tensor] | None:
-        """Return k ρ H g; with a ρ of its own in each group, the gradient of Σ_i k (ρ_i/2)‖g_i‖², which is k H (ρ ⊙ g)."""
+        """Return k ρ H g; with a ρ of its own in each group k H (ρ ⊙ g), the gradient of Σ_i k (ρ_i/2)‖g_i‖²."""
         rho = {p: self.regularize_every * group["rho"] for group in self.param_groups for p in group["params"]}
         parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
         if self.is_second_order:

@@ -45,6 +45,7 @@ class RENG(GradientRegularised, NaturalGradient):
         inverse_interval: Steps between refreshes of the inverses.
         curvature_batch: Share of the batch on which curvature is measured.
         damping_form: `factored` or `exact`.
+        eigenvalue_correction: EKFAC: measured eigenvalues in the eigenbases instead of s_G s_Aᵀ (exact form only).
         step_norm: `rms` for a normalised step, or `none`.
         momentum_form: `gradient` or `step`.
         other_parameters: `adamw` or `diagonal`.
@@ -79,6 +80,7 @@ class RENG(GradientRegularised, NaturalGradient):
         inverse_interval: hp.InverseInterval = 10,
         curvature_batch: hp.CurvatureBatch = 1.0,
         damping_form: hp.DampingForm = "factored",
+        eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "rms",
         momentum_form: hp.MomentumForm = "gradient",
         other_parameters: hp.OtherParameters = "adamw",

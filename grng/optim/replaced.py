@@ -72,7 +72,7 @@ class ReplacedGradient(Contract):
         return loss
 
     def _rule(self) -> None:
-        """Take torch's own step, without the hooks around it: they are already around `step`, and must not run twice."""
+        """Take torch's own step, without the hooks around it, which are around `step` and must not run twice."""
         base: Any = next(
             kind for kind in type(self).__mro__ if "step" in vars(kind) and not issubclass(kind, ReplacedGradient)
         )
