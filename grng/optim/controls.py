@@ -9,7 +9,8 @@ With ρ = 0, or r = 0, they are SGD and AdamW bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from grng.errors import GrngError
 from grng.optim import hyperparameters as hp
 from grng.optim.base import ParamsInput, parameter_groups
+from grng.optim.first_order import check_nesterov
 from grng.optim.hessian import RandomStateRecorder, moved_gradient
 from grng.optim.hyperparameters import checked
 from grng.optim.regularised import GradientRegularised
@@ -62,6 +64,10 @@ class GRSGD(GradientRegularised, ReplacedGradient, torch.optim.SGD):
         )
         self._attach(model, rho=rho)
         self._set_regulariser(hvp=hvp, regularize_every=regularize_every, rho_warmup_steps=rho_warmup_steps)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_nesterov(values)
 
     def _vectors(
         self, gradients: dict[nn.Parameter, Tensor], closure: Callable[[], float] | None
@@ -148,6 +154,10 @@ class SAM(ReplacedGradient, torch.optim.SGD):
         )
         self._attach(model, radius=radius)
         self._random_state = RandomStateRecorder(model, self._closure_due)
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_nesterov(values)
 
     @property
     def needs_closure(self) -> bool:

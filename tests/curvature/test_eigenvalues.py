@@ -244,5 +244,16 @@ def test_an_input_overwritten_between_observe_and_step_is_not_measured() -> None
 
 @pytest.mark.parametrize("make", [KFAC, RING, RENG])
 def test_the_factored_form_has_no_eigenvalues_to_correct(make: Any) -> None:
-    with pytest.raises(HyperparameterError, match="eigenvalue_correction: .*Choose damping_form=exact"):
+    with pytest.raises(HyperparameterError, match=r"eigenvalue_correction: .*Choose damping_form=exact"):
         make(mlp(), eigenvalue_correction=True)
+
+
+def test_a_half_precision_model_keeps_its_eigenvalues_in_float32() -> None:
+    model = SmallAttention().to(torch.bfloat16)
+    inputs, targets = class_batch(features=(5, 4), classes=3)
+    optimizer = KFAC(model, **CORRECTED, inverse_interval=1)
+    for _ in range(3):
+        take_step(model, optimizer, inputs.bfloat16(), targets, loss=lambda z, y: F.cross_entropy(z.float(), y))
+    for layer in optimizer._partition.layers:
+        assert optimizer.state[layer.weight]["eigenvalues"].dtype == torch.float32
+    assert all(torch.isfinite(p).all() for p in model.parameters())

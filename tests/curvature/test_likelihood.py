@@ -109,7 +109,10 @@ def test_the_deviance_is_twice_the_summed_loss() -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (torch.zeros(6, 3), r"outputs of shape \[6, 4\] and a float32 tensor of shape \[6, 3\].*floats between 0 and 1"),
+        (
+            torch.zeros(6, 3),
+            r"outputs of shape \[6, 4\] and a float32 tensor of shape \[6, 3\].*floats between 0 and 1",
+        ),
         (torch.zeros(6, 4, dtype=torch.int64), r"a int64 tensor of shape \[6, 4\]"),
         (torch.full((6, 4), 1.5), "targets between 1.5 and 1.5.*Pass targets between 0 and 1"),
         (torch.full((6, 4), float("nan")), "targets between nan and nan"),
