@@ -50,7 +50,7 @@ def steps_of_torch(optimizer: torch.optim.Optimizer, model: nn.Module, count: in
 def test_without_regularisation_they_are_torchs_own_bit_for_bit(name: str) -> None:
     rule, options = RULES[name]
     ours, theirs = Noisy(), Noisy()
-    off = {"radius": 0.0} if name == "sam" else {"rho": 0.0}
+    off: dict[str, Any] = {"radius": 0.0} if name == "sam" else {"rho": 0.0}
     optimizer = create_optimizer(name, ours, **options, **off)
     torch.manual_seed(7)
     for step in range(6):
@@ -109,7 +109,7 @@ def test_sam_steps_with_the_gradient_at_the_moved_weights() -> None:
 def test_sam_with_a_small_radius_is_gradient_regularisation_by_a_finite_difference() -> None:
     radius = 1e-4
     inputs, targets = class_batch()
-    plain = dict.fromkeys(("momentum", "weight_decay"), 0.0)
+    plain: dict[str, Any] = dict.fromkeys(("momentum", "weight_decay"), 0.0)
     norm = flat(
         torch.autograd.grad(F.cross_entropy((model := mlp())(inputs), targets), list(model.parameters()))
     ).norm()
@@ -204,7 +204,8 @@ def test_grad_is_the_losss_own_after_the_step_and_hooks_run_once(name: str) -> N
     model = mlp()
     rule, _ = RULES[name]
     steps_of_torch(rule(model.parameters(), lr=0.0), model, 1)  # torch wraps a class's step at its first instance
-    optimizer: Any = create_optimizer(name, model, **({"radius": 0.5} if name == "sam" else {"rho": 0.5}))
+    strength: dict[str, Any] = {"radius": 0.5} if name == "sam" else {"rho": 0.5}
+    optimizer: Any = create_optimizer(name, model, **strength)
     seen: list[Tensor] = []
     optimizer.register_step_pre_hook(lambda *args: seen.append(torch.stack([p.detach().sum() for p in optimizer.own])))
     optimizer.own = list(model.parameters())
@@ -229,25 +230,17 @@ def test_grad_is_the_losss_own_after_the_step_and_hooks_run_once(name: str) -> N
 def test_a_closure_that_is_not_needed_is_called_once_as_in_torch() -> None:
     ours, theirs = mlp(), mlp()
     inputs, targets = class_batch()
-    results = []
-    for model, optimizer in (
-        (ours, create_optimizer("gr-sgd", ours, rho=0.3)),
-        (theirs, create_optimizer("gr-sgd", theirs, rho=0.3)),
-    ):
-        calls = []
+    expected = take_step(theirs, create_optimizer("gr-sgd", theirs, rho=0.3), inputs, targets)
+    optimizer: Any = create_optimizer("gr-sgd", ours, rho=0.3)
+    calls: list[float] = []
 
-        def closure(model: nn.Module = model, optimizer: Any = optimizer, calls: list[int] = calls) -> float:
-            calls.append(1)
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward(create_graph=optimizer.is_second_order)
-            return float(loss.detach())
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(ours(inputs), targets)
+        loss.backward(create_graph=optimizer.is_second_order)
+        calls.append(float(loss.detach()))
+        return calls[-1]
 
-        if model is ours:
-            results.append(optimizer.step(closure))
-            assert len(calls) == 1
-        else:
-            results.append(closure())
-            optimizer.step()
-    assert results[0] == results[1]
+    assert optimizer.step(closure) == expected
+    assert calls == [expected]
     assert torch.equal(flat(list(ours.parameters())), flat(list(theirs.parameters())))

@@ -25,7 +25,7 @@ SCHEDULES: list[tuple[dict[str, int], list[int]]] = [  # hyperparameters, and th
 @pytest.mark.parametrize(("hvp", "tolerance"), [("double_backprop", 1e-9), ("finite_difference", 1e-4)])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_term_comes_every_kth_step_with_k_times_its_weight_and_not_in_the_warm_up(
-    name: str, hvp: str, tolerance: float, options: dict[str, int], weights: list[int], monkeypatch: pytest.MonkeyPatch
+    name: str, hvp: str, tolerance: float, options: dict[str, Any], weights: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, rho = mlp(), 0.3
     optimizer: Any = create_optimizer(name, model, lr=0.01, rho=rho, hvp=hvp, **options)
@@ -51,7 +51,7 @@ def test_the_term_comes_every_kth_step_with_k_times_its_weight_and_not_in_the_wa
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schedule_goes_on_after_a_resume(name: str) -> None:
-    options: dict[str, int] = {"regularize_every": 3, "rho_warmup_steps": 1}
+    options: dict[str, Any] = {"regularize_every": 3, "rho_warmup_steps": 1}
     model = mlp()
     optimizer: Any = create_optimizer(name, model, **options)
     for step in range(5):
