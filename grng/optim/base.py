@@ -24,7 +24,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         model: The model that is trained.
         groups: Parameter groups, ready for `torch.optim.Optimizer`.
         defaults: Defaults of the groups.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         seed: Seed of the optimizer's own generator (sampled labels, Hutchinson vectors); kept in `state_dict`.
     """
 

@@ -7,13 +7,12 @@ line, the YAML schema, the documentation and the checks at construction are all 
 from __future__ import annotations
 
 import inspect
-import math
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from grng.errors import ConfigError, GrngError, HyperparameterError, suggest
+from grng.optim.value_types import checked_value, type_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,9 @@ DampingForm = Annotated[
     Literal["factored", "exact"],
     Meaning("", "factored: (A + π√λI)⁻¹ ⊗ (G + √λ/π I)⁻¹; exact: (A ⊗ G + λI)⁻¹ through the eigenbases"),
 ]
+EigenvalueCorrection = Annotated[
+    bool, Meaning("", "EKFAC: measure the eigenvalues in the eigenbases instead of s_G s_Aᵀ; exact form only")
+]
 StepNorm = Annotated[
     Literal["none", "rms"],
     Meaning("", "rms: each layer's step is scaled to root-mean-square 1, so that lr is the change per step"),
@@ -102,7 +104,8 @@ WeightSharing = Annotated[
     Meaning("", "how positions that share a weight enter the factors (Eschenhagen et al. 2023)"),
 ]
 LikelihoodName = Annotated[
-    Literal["categorical", "gaussian"], Meaning("", "the loss of a sample: softmax cross-entropy, or ½‖z − y‖²")
+    Literal["categorical", "bernoulli", "gaussian"],
+    Meaning("", "a sample's loss: softmax cross-entropy, the outputs' sum of binary ones, or ½‖z − y‖²"),
 ]
 MaxFactorSize = Annotated[
     int | None,
@@ -120,6 +123,11 @@ HVP = Annotated[
     Literal["double_backprop", "finite_difference"],
     Meaning("", "how the Hessian-vector product H g is formed; finite_difference needs a closure"),
 ]
+RegularizeEvery = Annotated[
+    int, Meaning("k", "steps between those with the term ρ H g, which is then scaled by k", at_least=1)
+]
+RhoWarmupSteps = Annotated[int, Meaning("", "first steps, in which ρ counts as 0", at_least=0)]
+Radius = Annotated[float, Meaning("r", "radius: the gradient is taken at θ + r g/‖g‖", at_least=0)]
 InitialCovariance = Annotated[float, Meaning("P₀", "initial (and largest) variance of every parameter", above=0)]
 Forgetting = Annotated[float, Meaning("γ", "fading memory: P ← P/γ before every observation", above=0, at_most=1)]
 ProcessNoise = Annotated[float, Meaning("q", "variance added to every parameter before every observation", at_least=0)]
@@ -162,7 +170,7 @@ class Hyperparameter:
     @property
     def type_text(self) -> str:
         """The type in words, e.g. "a number", "a whole number or none", "one of a, b", "a pair of numbers"."""
-        return _type_text(self.annotation)
+        return type_text(self.annotation)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -171,7 +179,7 @@ class Hyperparameter:
 
     def check(self, value: Any) -> Any:
         """Return `value` in the right type, or raise HyperparameterError: wrong type, out of range, not finite."""
-        return _checked(self, self.annotation, value)
+        return checked_value(self, self.annotation, value)
 
 
 NOT_HYPERPARAMETERS = ("self", "model", "params", "seed")
@@ -260,50 +268,3 @@ def refuse_ineffective(values: Mapping[str, Any], name: str, *, neutral: Any, be
         raise HyperparameterError(
             f"{name} has no effect with {because}; got {values[name]!r}.", where=name, hint=f"Leave {name} out."
         )
-
-
-def _type_text(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
-    if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join("none" if part is type(None) else _type_text(part) for part in get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return "a pair of numbers"
-    return {float: "a number", int: "a whole number", bool: "true or false"}.get(
-        annotation, getattr(annotation, "__name__", str(annotation))
-    )
-
-
-def _refuse(known: Hyperparameter, value: Any) -> HyperparameterError:
-    bounds = known.meaning.range_text()
-    allowed = known.type_text + (f", {bounds}" if bounds else "")
-    return HyperparameterError(f"must be {allowed}; got {value!r}.", where=known.name)
-
-
-def _checked(known: Hyperparameter, annotation: Any, value: Any) -> Any:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        if value not in get_args(annotation):
-            error = _refuse(known, value)
-            error.hint = suggest(str(value), [str(choice) for choice in get_args(annotation)])
-            raise error
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            return None
-        return _checked(known, next(part for part in get_args(annotation) if part is not type(None)), value)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(get_args(annotation)):
-            raise _refuse(known, value)
-        return tuple(_checked(known, part, entry) for part, entry in zip(get_args(annotation), value, strict=True))
-    if annotation is bool:
-        if not isinstance(value, bool):
-            raise _refuse(known, value)
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refuse(known, value)
-    if annotation is int and (not math.isfinite(value) or value != int(value)):
-        raise _refuse(known, value)
-    if not math.isfinite(value) or not known.meaning.allows(value):
-        raise _refuse(known, value)
-    return int(value) if annotation is int else float(value)

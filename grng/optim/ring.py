@@ -52,6 +52,7 @@ class RING(NaturalGradient):
         inverse_interval: Steps between refreshes of the inverses.
         curvature_batch: Share of the batch on which curvature is measured.
         damping_form: `factored` or `exact`.
+        eigenvalue_correction: EKFAC: measured eigenvalues in the eigenbases instead of s_G s_Aᵀ (exact form only).
         step_norm: `rms` for a normalised step, or `none`.
         momentum_form: `gradient` or `step`.
         other_parameters: `adamw` or `diagonal`.
@@ -59,7 +60,7 @@ class RING(NaturalGradient):
         inverse: `auto`, `newton`, `cholesky`, `eigh`.
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         max_factor_size: Layers with a wider factor are left to `other_parameters`.
         seed: Of the optimizer's own generator (sampled labels).
 
@@ -86,6 +87,7 @@ class RING(NaturalGradient):
         inverse_interval: hp.InverseInterval = 10,
         curvature_batch: hp.CurvatureBatch = 1.0,
         damping_form: hp.DampingForm = "factored",
+        eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "rms",
         momentum_form: hp.MomentumForm = "gradient",
         other_parameters: hp.OtherParameters = "adamw",

@@ -40,7 +40,7 @@ class Sophia(CurvatureOptimizer):
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         hessian_interval: k, steps between curvature estimates.
         estimator: `gnb` (Sophia-G) or `hutchinson` (Sophia-H).
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         seed: Of the optimizer's own generator (sampled labels, Hutchinson vectors).
 
     Raises:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from grng.optim.registry import REGISTRY
 from grng.optimizers import create_optimizer
+from tests.oracles.nets import take_step
 
 NAMES = list(REGISTRY)
 
@@ -91,11 +91,7 @@ def test_three_steps_stay_finite(
     images = scale * torch.randn(batch, channels * groups, size, size).to(torch.float64 if double else torch.float32)
     labels = torch.randint(0, classes, (batch,))
     for _ in range(3):
-        outputs = model(images)
-        optimizer.observe(outputs, labels)
-        F.cross_entropy(outputs, labels).backward(create_graph=optimizer.is_second_order)
-        optimizer.step()
-        optimizer.zero_grad()
+        take_step(model, optimizer, images, labels)
     for key, p in model.named_parameters():
         assert torch.isfinite(p).all(), key
         assert key not in kept or torch.equal(p, kept[key]), key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, jvp
@@ -21,6 +23,25 @@ def dense_fisher_categorical(model: nn.Module, inputs: Tensor, parameter: str) -
         jacobian = jacrev(log_probabilities)(values[parameter], x).reshape(-1, size)
         probabilities = log_probabilities(values[parameter], x).exp()
         total += jacobian.mT @ (probabilities[:, None] * jacobian)
+    return total / len(inputs)
+
+
+def dense_fisher_bernoulli(model: nn.Module, inputs: Tensor, parameter: str) -> Tensor:
+    """Mean over samples of Σ_y p(y) ∇log p(y) ∇log p(y)ᵀ for one parameter, every one of the 2^C labels in turn."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+
+    def log_probability(value: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        outputs = functional_call(model, {**values, parameter: value}, (x[None],))[0]
+        return -F.binary_cross_entropy_with_logits(outputs, y, reduction="sum")
+
+    size = values[parameter].numel()
+    total = torch.zeros(size, size, dtype=inputs.dtype)
+    outputs = model(inputs[:1]).shape[1]
+    for x in inputs:
+        for label in itertools.product((0.0, 1.0), repeat=outputs):
+            y = torch.tensor(label, dtype=inputs.dtype)
+            score = grad(log_probability)(values[parameter], x, y).reshape(-1)
+            total += log_probability(values[parameter], x, y).exp() * torch.outer(score, score)
     return total / len(inputs)
 
 
