@@ -74,11 +74,21 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         raise NotImplementedError
 
-    def gradients_of_outputs(self, outputs: Tensor, inputs: list[Any], cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward."""
+    def gradients_of_outputs(
+        self, outputs: Tensor, inputs: list[Any], cotangent: Tensor, *, batched: bool = False
+    ) -> tuple[Tensor | None, ...]:
+        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward.
+
+        With `batched`, `cotangent` has one more dimension in front, and so has every result.
+        """
         try:
             return torch.autograd.grad(
-                outputs, inputs, grad_outputs=cotangent.to(outputs.dtype), retain_graph=True, allow_unused=True
+                outputs,
+                inputs,
+                grad_outputs=cotangent.to(outputs.dtype),
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
             )
         except RuntimeError as error:
             if "second time" not in str(error):
