@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, overload
 
 import torch
@@ -69,7 +70,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
             )
         self.samples += outputs.shape[0]
-        self._observe(outputs, targets)
+        # curvature is kept in float32 or better, also where the caller's autocast is still on
+        kind = outputs.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            self._observe(outputs, targets)
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         raise NotImplementedError

@@ -39,6 +39,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in 
     "reng, finite difference": ("reng", {"hvp": "finite_difference"}),
     "r-kalman, information": ("r-kalman", {"update": "information", "momentum": 0.9, "initial_covariance": 1e-3}),
     "r-kalman, block": ("r-kalman", {"covariance": "block"}),
+    "r-kalman, samples": ("r-kalman", {"observation": "samples", "rows": 4, "momentum": 0.5}),
+    "r-kalman, samples, block": (
+        "r-kalman",
+        {"observation": "samples", "covariance": "block", "update": "information"},
+    ),
+    "r-kalman, outputs": ("r-kalman", {"observation": "outputs"}),
+    "r-kalman, layer": ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 4, "memory": 3}),
 }
 CNN: dict[str, Any] = {"features": (2, 9, 8), "classes": 3}
 

@@ -56,6 +56,8 @@ def _plain(inplace: bool) -> nn.Module:
         ("ring", {"fisher": "empirical"}),
         ("reng", {"fisher": "empirical", "rho": 0.0}),
         ("r-kalman", {}),
+        ("r-kalman", {"observation": "samples", "rows": 3}),
+        ("r-kalman", {"observation": "outputs"}),
         ("sophia-g", {}),
     ],
 )
