@@ -104,8 +104,7 @@ class LayerFilter:
 
     def _push(self, state: dict[str, Any], rows: Tensor, sizes: Sequence[int]) -> None:
         """Overwrite the oldest block by these rows over √(group size), and bring H Hᵀ up to date."""
-        rows = rows / torch.tensor(sizes, dtype=rows.dtype, device=rows.device).sqrt()[:, None]
-        if not bool(torch.isfinite(rows).all()):
+        if not bool(torch.isfinite(torch.linalg.vector_norm(rows))):
             self.failed_solves += 1
             return
         if "rows" not in state:
@@ -115,9 +114,11 @@ class LayerFilter:
             state["filled"] = torch.zeros(self.memory, dtype=torch.int64)
             state["block"] = 0
         start, end = state["block"] * self.rows, (state["block"] + 1) * self.rows
-        state["rows"][start : start + len(rows)] = rows
-        state["rows"][start + len(rows) : end] = 0.0
-        products = state["rows"][start:end] @ state["rows"].mT
+        block = state["rows"][start:end]
+        scales = torch.tensor(sizes, dtype=rows.dtype, device=rows.device).rsqrt()
+        torch.mul(rows, scales[:, None], out=block[: len(rows)])
+        block[len(rows) :] = 0.0
+        products = block @ state["rows"].mT
         state["gram"][start:end] = products
         state["gram"][:, start:end] = products.mT
         state["filled"][state["block"]] = len(rows)

@@ -68,13 +68,15 @@ class SamplesFilter(GlobalFilter):
             self.failed_solves += 1
             return {p: torch.zeros_like(p) for p in gradients}
         weights = torch.cholesky_solve(noise.to(factor.device)[:, None], factor)[:, 0]  # S⁻¹ ν
+        # a product with the small inverse costs far less than a triangular solve of every weight
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
         steps = {p: torch.zeros_like(p) for p in gradients}
         for p, found in rows.items():
             matrix = found.flatten(1)
             total = (weights.to(matrix.dtype) @ matrix).reshape(p.shape)
             steps[p] = -(covariance[p] * total).to(p.dtype)
             if self.update == "joint":
-                half = torch.linalg.solve_triangular(factor.to(matrix.dtype), matrix, upper=False)
+                half = inverse.to(matrix.dtype) @ matrix  # L⁻¹ H, whose squares add up to diag(Hᵀ S⁻¹ H)
                 self.lower(covariance[p], covariance[p].square() * half.square().sum(dim=0).reshape(p.shape))
             elif self.update == "information":
                 precisions = (1.0 / noise).to(matrix)
