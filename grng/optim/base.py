@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, overload
 
 import torch
@@ -69,16 +70,29 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
             )
         self.samples += outputs.shape[0]
-        self._observe(outputs, targets)
+        # curvature is kept in float32 or better, also where the caller's autocast is still on
+        kind = outputs.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            self._observe(outputs, targets)
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         raise NotImplementedError
 
-    def gradients_of_outputs(self, outputs: Tensor, inputs: list[Any], cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward."""
+    def gradients_of_outputs(
+        self, outputs: Tensor, inputs: list[Any], cotangent: Tensor, *, batched: bool = False
+    ) -> tuple[Tensor | None, ...]:
+        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward.
+
+        With `batched`, `cotangent` has one more dimension in front, and so has every result.
+        """
         try:
             return torch.autograd.grad(
-                outputs, inputs, grad_outputs=cotangent.to(outputs.dtype), retain_graph=True, allow_unused=True
+                outputs,
+                inputs,
+                grad_outputs=cotangent.to(outputs.dtype),
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
             )
         except RuntimeError as error:
             if "second time" not in str(error):

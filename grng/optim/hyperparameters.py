@@ -128,23 +128,6 @@ RegularizeEvery = Annotated[
 ]
 RhoWarmupSteps = Annotated[int, Meaning("", "first steps, in which ρ counts as 0", at_least=0)]
 Radius = Annotated[float, Meaning("r", "radius: the gradient is taken at θ + r g/‖g‖", at_least=0)]
-InitialCovariance = Annotated[float, Meaning("P₀", "initial (and largest) variance of every parameter", above=0)]
-Forgetting = Annotated[float, Meaning("γ", "fading memory: P ← P/γ before every observation", above=0, at_most=1)]
-ProcessNoise = Annotated[float, Meaning("q", "variance added to every parameter before every observation", at_least=0)]
-NoiseEMA = Annotated[
-    float,
-    Meaning(
-        "", "decay of the moving average of the deviance that serves as the observation noise R", at_least=0, below=1
-    ),
-]
-Covariance = Annotated[
-    Literal["diagonal", "block"], Meaning("", "a variance for every entry, or one for every parameter tensor")
-]
-CovarianceUpdate = Annotated[
-    Literal["joint", "information", "none"],
-    Meaning("", "P ← P − diag(KHP); P ← P ⊘ (1 + P ⊙ diag HᵀR⁻¹H) with sampled labels; or P held"),
-]
-Observation = Annotated[Literal["loss"], Meaning("", "what is observed: the batch's loss, one row")]
 Betas = Annotated[
     tuple[float, float],
     Meaning("β₁, β₂", "decays of the first moment and of the curvature estimate", at_least=0, below=1),
@@ -244,7 +227,7 @@ def checked(optimizer: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
         arguments: Its `locals()`.
 
     Returns:
-        The hyperparameters among them.
+        The hyperparameters among them, defaults that depend on others filled in.
 
     Raises:
         HyperparameterError: Naming the hyperparameter and what is allowed.
@@ -252,7 +235,7 @@ def checked(optimizer: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     known = read_signature(optimizer)
     values = check_values(known, {name: arguments[name] for name in known}, owner=optimizer.__name__)
     check_together(optimizer, values)
-    return values
+    return fill_in(optimizer, values)
 
 
 def check_together(optimizer: type, values: Mapping[str, Any]) -> None:
@@ -260,6 +243,12 @@ def check_together(optimizer: type, values: Mapping[str, Any]) -> None:
     check = getattr(optimizer, "_check_together", None)
     if check is not None:
         check(values)
+
+
+def fill_in(optimizer: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with defaults that depend on others filled in, where a class has such (`_fill_in`)."""
+    fill = getattr(optimizer, "_fill_in", None)
+    return dict(values) if fill is None else dict(fill(values))
 
 
 def refuse_ineffective(values: Mapping[str, Any], name: str, *, neutral: Any, because: str) -> None:

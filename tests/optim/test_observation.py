@@ -60,6 +60,8 @@ def _plain(inplace: bool) -> nn.Module:
         ("gr-sgd", {"rho": 0.3}),
         ("gr-adamw", {"rho": 0.3}),
         ("r-kalman", {}),
+        ("r-kalman", {"observation": "samples", "rows": 3}),
+        ("r-kalman", {"observation": "outputs"}),
         ("sophia-g", {}),
     ],
 )

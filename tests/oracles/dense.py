@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, jvp
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def dense_fisher_categorical(model: nn.Module, inputs: Tensor, parameter: str) -> Tensor:
@@ -68,3 +69,29 @@ def gradient_and_hvp(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple
     gradient = grad(loss)(values)
     product: dict[str, Tensor] = jvp(grad(loss), (values,), (gradient,))[1]
     return gradient, product
+
+
+def per_sample_gradients(model: nn.Module, inputs: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    """Return J_bᵀ u_b of every sample by itself, `[batch, *shape]` by parameter name."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+
+    def projected(parameters: dict[str, Tensor], x: Tensor, u: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(model, parameters, (x[None],))[0]
+        return (outputs * u).sum()
+
+    each = [grad(projected)(values, x, u) for x, u in zip(inputs, cotangent, strict=True)]
+    return {name: torch.stack([one[name] for one in each]) for name in values}
+
+
+def flat_per_sample(model: nn.Module, inputs: Tensor, cotangent: Tensor) -> Tensor:
+    """Return J_bᵀ u_b of every sample, `[batch, parameters]`."""
+    found = per_sample_gradients(model, inputs, cotangent)
+    return torch.cat([rows.flatten(1) for rows in found.values()], dim=1)
+
+
+def output_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return ∂z/∂θ, `[batch · outputs, parameters]`."""
+    values = {name: p.detach() for name, p in model.named_parameters()}
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no batching rule
+        found = jacrev(lambda parameters: functional_call(model, parameters, (inputs,)))(values)
+    return torch.cat([rows.flatten(2).flatten(0, 1) for rows in found.values()], dim=1)
