@@ -70,8 +70,8 @@ def row_gradients(
     rows: RowGradients = {}
     dear = [p for p in parameters if p not in by_product and p not in points]
     for layer in ready:
-        pairs = [(use.inputs, next(gradients)) for use in uses[layer.name]]
-        found_rows = _product_rows(layer, [(a, e) for a, e in pairs if e is not None], groups)
+        pairs = [(use, next(gradients)) for use in uses[layer.name]]
+        found_rows = _product_rows(layer, [(use.inputs, use.restore(e)) for use, e in pairs if e is not None], groups)
         if found_rows is None:
             dear += [p for p in layer.parameters if p in wanted]
         else:

@@ -11,6 +11,7 @@ from grng.curvature.capture import Use
 from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.kronecker import update_factors
 from grng.curvature.layers import FactorSum, Layer
+from grng.errors import GrngError
 from grng.optim.fisher import DiagonalSum, fisher_passes, move_average
 
 if TYPE_CHECKING:
@@ -67,20 +68,29 @@ class Statistics:
                 if eigenvalues:
                     self.squares.setdefault(layer.name, SquaredGradients(layer)).samples += samples
         captured = [(name, use) for name in sums for use in uses[name]]
+        reached = not layers
         for one in passes:
             asked = captured if one.for_factors else []
             wanted = diagonal if one.for_diagonal else []
-            found = optimizer.gradients_of_outputs(outputs, [*(use.edge for _, use in asked), *wanted], one.cotangent)
+            edges = [*(use.edge for _, use in asked), *wanted]
+            found = optimizer.gradients_of_outputs(outputs, edges, one.cotangent) if edges else ()
             by_layer: dict[str, list[tuple[Use, Tensor]]] = {}
             for (name, use), gradient in zip(asked, found, strict=False):
                 if gradient is not None:
-                    by_layer.setdefault(name, []).append((use, gradient))
+                    by_layer.setdefault(name, []).append((use, use.restore(gradient)))
+            reached = reached or bool(by_layer)
             for name, pairs in by_layer.items():
                 sums[name].add_gradients([gradient for _, gradient in pairs], batch=batch, samples=samples)
                 if eigenvalues:
                     self.squares[name].add(pairs, batch=batch, samples=samples)
             for p, gradient in zip(wanted, found[len(asked) :], strict=True):
                 self.diagonal.setdefault(p, DiagonalSum()).add(gradient)
+        if not reached:
+            raise GrngError(
+                "observe got outputs that are not those of the model's last forward: no layer was recorded for them.",
+                where="observe",
+                hint="Call observe once after each forward, with that forward's outputs, before close().",
+            )
         self.samples += samples
 
     def fold(self, layers: Sequence[Layer], states: MutableMapping[Any, Any], decay: float) -> int:

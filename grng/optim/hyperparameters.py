@@ -56,7 +56,7 @@ Momentum = Annotated[float, Meaning("β", "decay of the momentum; 0 for none", a
 Rho = Annotated[float, Meaning("ρ", "strength of the gradient regularisation (ρ/2)‖∇L‖²", at_least=0)]
 Damping = Annotated[float, Meaning("λ", "damping added to the Fisher matrix", above=0)]
 KLClip = Annotated[
-    float | None, Meaning("κ", "trust region: the step is scaled so that lr²·δᵀv stays below κ; none: off", above=0)
+    float | None, Meaning("κ", "trust region: the step is scaled so that lr²·δᵀFδ stays below κ; none: off", above=0)
 ]
 EMA = Annotated[
     float, Meaning("β", "decay of the moving average of the curvature: F ← βF + (1−β)F_batch", at_least=0, below=1)
@@ -90,7 +90,7 @@ OtherLearningRate = Annotated[
 ]
 Inverse = Annotated[
     Literal["auto", "newton", "cholesky", "eigh"],
-    Meaning("", "how the damped factors are inverted; auto: the fastest for the device"),
+    Meaning("", "how the damped factors are inverted; auto: cholesky"),
 ]
 Fisher = Annotated[
     Literal["sampled", "exact", "empirical"],

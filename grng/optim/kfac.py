@@ -33,7 +33,7 @@ class KFAC(NaturalGradient):
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         momentum: β.
         damping: λ, constant.
-        kl_clip: κ, bound of lr²·δᵀv; None for no trust region.
+        kl_clip: κ, bound of lr²·δᵀFδ; None for no trust region.
         ema: Decay of the moving averages of A and G.
         curvature_interval: Steps between updates of A and G.
         inverse_interval: Steps between refreshes of the inverses.

@@ -23,6 +23,7 @@ from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
 from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
+from grng.errors import GrngError
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
@@ -60,6 +61,7 @@ class NaturalGradient(CurvatureOptimizer):
         self._statistics = Statistics()
         self._reports: list[NewtonReport] = []
         self._capture: Capture | None = None
+        self._default_lr = float(defaults["lr"])
         groups = parameter_groups(model, params)
         self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
         parts = [part for group in groups for part in self._split(group)]
@@ -72,7 +74,10 @@ class NaturalGradient(CurvatureOptimizer):
         return partition(model, held, max_factor_size=self.settings.max_factor_size)
 
     def _split(self, group: dict[str, Any]) -> list[dict[str, Any]]:
-        return self._partition.split(group, other_rule=self.settings.other_parameters, other_lr=self.settings.other_lr)
+        settings = self.settings
+        return self._partition.split(
+            group, other_rule=settings.other_parameters, other_lr=settings.other_lr, default_lr=self._default_lr
+        )
 
     def _watch(self) -> None:
         """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
@@ -90,7 +95,14 @@ class NaturalGradient(CurvatureOptimizer):
             return
         (group,) = parameter_groups(self.model, [param_group])
         held = [p for known in self.param_groups for p in known["params"]]
-        self._partition = self._partitioned(self.model, held + group["params"])
+        joined = self._partitioned(self.model, held + group["params"])
+        if any(0 < len(set(held) & set(unit.parameters)) < len(unit.parameters) for unit in joined.units):
+            raise GrngError(
+                "a layer's weight and bias must be added together: one of them is held already.",
+                where="add_param_group",
+                hint="Give whole layers to the constructor or to one group.",
+            )
+        self._partition = joined
         for part in self._split(group):
             super().add_param_group(part)
         self._watch()
@@ -118,7 +130,7 @@ class NaturalGradient(CurvatureOptimizer):
         if not self.curvature_due or self._capture is None:
             return
         settings = self.settings
-        others = [unit.key for unit in self._partition.units if unit.layer is None]
+        others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
         self._statistics.gather(
             self,
             outputs,
@@ -153,8 +165,13 @@ class NaturalGradient(CurvatureOptimizer):
         return torch.tensor(group["damping"], dtype=torch.float64)
 
     def _damping_each_step(self) -> bool:
-        """Whether λ is read at every step (exact form and diagonal rule), not only at refreshes."""
-        return True
+        """Whether λ is read at every step, not only when the inverses are refreshed."""
+        return self.settings.damping_form == "exact"
+
+    def _forget(self) -> None:
+        self._statistics = Statistics()
+        if self._capture is not None:
+            self._capture.take()
 
     # --- the step
 

@@ -160,6 +160,10 @@ class RKalman(CurvatureOptimizer):
 
     # --- observation and step
 
+    def _forget(self) -> None:
+        self._filter.forget()
+        self.take_uses()
+
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         self._filter.observe(self, outputs, targets)
 

@@ -43,6 +43,9 @@ class Filter(Protocol):
     def step(self, optimizer: RKalman) -> None:
         """Take the step."""
 
+    def forget(self) -> None:
+        """Forget what was observed for the coming step."""
+
     def diagnostics(self) -> dict[str, float]:
         """Return what was measured in the last step."""
 
@@ -104,7 +107,7 @@ class GlobalFilter:
             self.last |= self._summary(covariance)
 
     def forget(self) -> None:
-        """Forget what was observed, for a step without gradients."""
+        """Forget what was observed for the coming step."""
 
     def _predicted(self, state: dict[str, Any], p: nn.Parameter, precision: Tensor) -> Tensor:
         """Predict and regularise: P ← min(P/γ + q, P₀), then P ⊘ (1 + precision · P); `precision` is B ρ ‖g‖²."""

@@ -58,11 +58,9 @@ class LayerFilter:
     def split(self, model: nn.Module, held: Sequence[nn.Parameter], group: dict[str, Any]) -> list[dict[str, Any]]:
         """Part a group into weights with a filter and the rest, whose `other_lr` a group's own lr scales alike."""
         self._partition = _partition(model, held)
-        parts = self._partition.split(group, other_rule="adamw", other_lr=self.other_lr, layer_rule=RULE)
-        for part in parts:
-            if part["rule"] == "adamw" and "lr" in group and self.lr > 0:
-                part["lr"] = self.other_lr * group["lr"] / self.lr
-        return parts
+        return self._partition.split(
+            group, other_rule="adamw", other_lr=self.other_lr, default_lr=self.lr, layer_rule=RULE
+        )
 
     def watched(self, model: nn.Module, held: Sequence[nn.Parameter]) -> list[Layer]:
         """Return the layers that have a filter."""
@@ -81,6 +79,10 @@ class LayerFilter:
         self._gathered.gather(optimizer, outputs, cotangent, weights, layers=optimizer.watched, limit=self.rows)
 
     # --- the step
+
+    def forget(self) -> None:
+        """Forget the rows of the coming step; those of the last steps stay."""
+        self._gathered = GatheredRows()
 
     def step(self, optimizer: RKalman) -> None:
         """Push the observed rows, precondition, move; AdamW for the rest."""

@@ -10,6 +10,7 @@ sampled from the model (one more pass), Δθ = −P B g with the P after the upd
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class LossFilter(GlobalFilter):
         self._deviance += 2.0 * float(losses.double().sum())
         if self.update == "information":
             cotangent, _ = optimizer.sampled_cotangent(outputs)
-            held = [p for group in optimizer.param_groups for p in group["params"]]
+            held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             for p, gradient in zip(held, optimizer.gradients_of_outputs(outputs, list(held), cotangent), strict=True):
                 self._observed.setdefault(p, DiagonalSum()).add(gradient)
 
@@ -65,6 +66,8 @@ class LossFilter(GlobalFilter):
     ) -> Tensors:
         """Return Δθ / lr = K ν, and lower P by diag(K hᵀ P) (`update="joint"`)."""
         assert self.noise_ema is not None
+        if not math.isfinite(deviance):
+            return {p: torch.zeros_like(p) for p in gradients}  # an infinite loss must not stay in the noise's average
         self.noise = self.noise_ema * self.noise + (1.0 - self.noise_ema) * deviance
         self.noise_updates += 1
         noise = self.noise / (1.0 - self.noise_ema**self.noise_updates)

@@ -47,7 +47,7 @@ class OutputsFilter(GlobalFilter):
 
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Add the Jacobian, Σ and y − μ of one micro-batch."""
-        held = [p for group in optimizer.param_groups for p in group["params"]]
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         rows = outputs.numel() + sum(residual.numel() for residual in self._residuals)
         _check_size(rows, sum(p.numel() for p in held))
         values = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))

@@ -41,7 +41,7 @@ class SamplesFilter(GlobalFilter):
 
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Gather Σ_{b∈j} ∇ℓ_b (which is −h_j)."""
-        held = [p for group in optimizer.param_groups for p in group["params"]]
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         cotangent = optimizer.likelihood.output_gradient(outputs.detach(), targets)
         self._gathered.gather(optimizer, outputs, cotangent, held, layers=optimizer.watched, limit=self.rows)
 

@@ -36,13 +36,23 @@ class Partition:
         return [unit.layer for unit in self.units if unit.layer is not None]
 
     def split(
-        self, group: dict[str, Any], *, other_rule: str, other_lr: float | None, layer_rule: str = "kronecker"
+        self,
+        group: dict[str, Any],
+        *,
+        other_rule: str,
+        other_lr: float | None,
+        default_lr: float,
+        layer_rule: str = "kronecker",
     ) -> list[dict[str, Any]]:
-        """Part a parameter group by rule, so that a scheduler scales the learning rates of both rules alike."""
+        """Part a parameter group by rule, so that a scheduler scales the learning rates of both rules alike.
+
+        A group's own lr (layer-wise decay, say) scales `other_lr` by as much as it differs from `default_lr`.
+        """
         covered = {p for unit in self.units if unit.layer is not None for p in unit.parameters}
         other = {**group, "rule": other_rule, "params": [p for p in group["params"] if p not in covered]}
         if other_rule == "adamw":
-            other["lr"] = DEFAULT_OTHER_LR if other_lr is None else other_lr
+            scale = group["lr"] / default_lr if "lr" in group and default_lr > 0 else 1.0
+            other["lr"] = scale * (DEFAULT_OTHER_LR if other_lr is None else other_lr)
         parts = [{**group, "rule": layer_rule, "params": [p for p in group["params"] if p in covered]}, other]
         return [part for part in parts if part["params"]]
 

@@ -178,9 +178,9 @@ def test_what_has_no_effect_in_a_mode_is_refused(given: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"lr": 1.0, "rho": 0.1, "initial_covariance": 0.1, "noise_ema": 0.9, "rows": None, "momentum": 0.0}),
+        ({}, {"lr": 2.0, "rho": 0.17, "initial_covariance": 0.14, "noise_ema": 0.9, "rows": None, "momentum": 0.9}),
         ({"observation": "samples"}, {"lr": 1.0, "rows": 32, "noise": 1.0, "noise_ema": None, "memory": None}),
-        ({"update": "information"}, {"noise_ema": None, "forgetting": 0.99}),
+        ({"update": "information"}, {"noise_ema": None, "forgetting": 0.9, "initial_covariance": 0.006}),
         (LAYER, {"lr": 0.003, "rho": 0.3, "rows": 16, "memory": 4, "momentum": 0.9, "other_lr": 0.01}),
         ({**LAYER, "rho": 0.0, "rows": 8}, {"rho": 0.0, "rows": 8, "initial_covariance": None}),
     ],
