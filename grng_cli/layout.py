@@ -34,7 +34,7 @@ def blocks(columns: Sequence[Column], width: int) -> list[list[Column]]:
             (count, torn), _ = best[begin]
             tears = begin > 0 and rest[begin - 1].group == rest[begin].group
             ways.append(((count + 1, torn + tears), begin))
-        best.append(min(ways))
+        best.append(min(ways, key=lambda way: (way[0], -way[1])))  # of equals, the one with the fuller blocks above
     laid_out: list[list[Column]] = []
     end = len(rest)
     while end > 0:

@@ -1,0 +1,48 @@
+"""Every file in configs/ does what its command does with it, short of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grng.runs.shipped import configs_folder, find_config, list_configs
+from tests.cli.conftest import Call, snapshot
+
+
+def test_every_file_is_listed() -> None:
+    folder = configs_folder()
+    assert {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")} == set(list_configs())
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
+    command = "compare" if name.startswith("compare/") else "train"
+    ran = grng(command, "--config", name, "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    given = yaml.safe_load(find_config(name).read_text())
+    rows = [row if isinstance(row, str) else row["name"] for row in given.get("optimizers", [])]
+    assert len(document["runs"]) == max(1, len(rows)) * (given["seeds"] if rows else 1)
+    assert [run["label"] for run in document["runs"]][: len(rows)] == rows
+    assert all(run["steps"] > 0 and run["estimated_seconds"] > 0 for run in document["runs"])
+    assert not snapshot(workdir)
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_check_and_show(grng: Call, workdir: Path, name: str) -> None:
+    assert grng("config", "check", name).out == f"{name}: good\n"
+    shown = grng("config", "show", name)
+    assert shown.code == 0
+    (workdir / "shown.yaml").write_text(shown.out)
+    assert grng("config", "show", "shown.yaml").out == shown.out, "what is shown is a config, complete"
+
+
+@pytest.mark.parametrize(("kind", "key"), [("train", "optimizer"), ("compare", "optimizers")])
+def test_schema(grng: Call, kind: str, key: str) -> None:
+    schema = json.loads(grng("config", "schema", kind).out)
+    assert key in schema["properties"]
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,165 @@
+"""The moving displays, on a terminal that is played here."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grng.experiments.plan import PlannedRun
+from grng.runs.config import RunConfig
+from grng.training.events import EpochDone, Evaluated, RunEnded, RunStarted, StepDone
+from grng_cli.compare_progress import CompareProgress
+from grng_cli.output import Output
+from grng_cli.train_progress import TrainProgress
+from tests.report.factory import make_result
+
+LABEL = "ring[rho=0.1,damping=0.01,kl_clip=0.001,momentum=0.9,curvature_interval=10]"
+
+
+class Terminal(io.StringIO):
+    """A terminal of `width` columns that keeps what is on it, and the longest line there ever was."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def isatty(self) -> bool:
+        return True
+
+    def frames(self) -> list[list[str]]:
+        """Return the lines on it before each time that the display was drawn anew, and at the end."""
+        rows: list[str] = [""]
+        row = column = 0
+        frames: list[list[str]] = []
+        for code, letter, character in re.findall(r"\x1b\[([0-9;?]*)([A-Za-z])|([^\x1b])", self.getvalue()):
+            if character == "\r":  # what comes next erases the display, its last line first
+                frames.append(list(rows))
+                column = 0
+            elif character == "\n":
+                row, column = row + 1, 0
+            elif character:
+                assert column < self.width, f"{rows[row]!r} does not fit"
+                rows[row] = rows[row].ljust(column)[:column] + character + rows[row][column + 1 :]
+                column += 1
+            elif letter == "A":
+                row -= int(code or 1)
+            elif letter == "K":
+                rows[row] = ""
+            rows += [""] * (row + 1 - len(rows))
+        return [*frames, rows]
+
+
+@pytest.fixture
+def at_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def planned(label: str, seed: int) -> PlannedRun:
+    return PlannedRun(label, seed, RunConfig(), Path("x", label))
+
+
+def started(steps: int, resumed_from: int | None = None) -> RunStarted:
+    fields: Any = {
+        "config": RunConfig(),
+        "directory": Path("x"),
+        "planned_steps": steps,
+        "steps_per_epoch": 10,
+        "resumed_from_step": resumed_from,
+        "device": "cpu",
+        "parameters": {},
+        "coverage": None,
+        "coverage_summary": None,
+    }
+    return RunStarted(**fields)
+
+
+def step(number: int) -> Any:
+    return StepDone(
+        step=number,
+        epoch=1,
+        planned_steps=20,
+        elapsed_s=1.0,
+        train_loss=2.3,
+        logged=True,
+        metrics={"train_accuracy": 0.5},
+        timing={},
+        evaluation=None,
+    )
+
+
+def evaluated(number: int) -> Evaluated:
+    return Evaluated(step=number, epoch=1, elapsed_s=1.0, val_loss=1.0, val_accuracy=0.6, is_best=True)
+
+
+@pytest.mark.usefixtures("at_80")
+def test_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal(80))
+    runs = [planned("sgd", 0), planned(LABEL, 0)]
+    with CompareProgress(Output()) as progress:
+        progress.planned(runs)
+        for run in runs:
+            progress(run, started(20, resumed_from=4))
+            progress(run, step(7))
+            progress(run, evaluated(7))
+        progress._bars.refresh()
+        for run in runs:
+            progress(run, RunEnded(make_result(run.label, steps=20, epochs=None)))
+        assert (progress.ended, progress.total) == (2, 2)
+    frames = terminal.frames()
+    busiest = next(frame for frame in frames if sum("7/20 steps" in line for line in frame) == 2)
+    bars = [line for line in busiest if "━" in line]
+    assert [line[:6] for line in bars] == ["all   ", "sgd se", "ring[r"], "brackets are no markup"
+    assert "…" in bars[2]
+    assert all("val. accuracy 0.600" in line for line in bars[1:])
+    assert len({line.index("━") for line in bars}) == 1, "the columns stand below each other"
+    left = [line.rstrip() for line in frames[-1] if line.strip()]
+    assert not [line for line in left if "━" in line], "no bar is left behind"
+    ended = " ".join(left)
+    assert "[1/2] sgd seed 0: test accuracy 0.950" in ended
+    assert "[2/2] ring[rho=0.1" in ended
+
+
+@pytest.mark.usefixtures("at_80")
+def test_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal(80))
+    with TrainProgress(Output()) as progress:
+        progress(started(20))
+        progress(step(7))
+        progress._bar.refresh()
+        shown = terminal.frames()[-1][-1]
+        done = EpochDone(
+            step=10, epoch=1, elapsed_s=1.0, train_loss=2.0, batches_sha256="0" * 64, evaluation=evaluated(10)
+        )
+        progress(done)
+    for text in ("epoch 1/2", "step 7/20", "loss 2.3", "accuracy 0.500", "steps/s", "left"):
+        assert text in shown
+    left = [line.rstrip() for line in terminal.frames()[-1] if line.strip()]
+    assert left == ["epoch 1/2: step 10, train loss 2, val. loss 1, val. accuracy 0.600"]
+
+
+def test_piped_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    run = planned("sgd", 0)
+    with CompareProgress(Output()) as progress:
+        progress.planned([run])
+        progress(run, started(20))
+        progress(run, step(7))
+        progress(run, RunEnded(make_result("sgd", steps=20, epochs=None)))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "[1/1] sgd seed 0: test accuracy 0.950, loss 0.15, 20 steps in 8.1 s\n"
+
+
+def test_interrupted_runs_have_not_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    run = planned("sgd", 0)
+    with CompareProgress(Output()) as progress:
+        progress.planned([run])
+        progress(run, RunEnded(make_result("sgd", status="interrupted", reason="signal")))
+    assert progress.ended == 0
+    assert list(capsys.readouterr()) == ["", ""]
