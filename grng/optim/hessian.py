@@ -183,7 +183,7 @@ def finite_difference(
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector))))
     if not bool(norm > 0):
         return [torch.zeros_like(g) for g in gradients]
-    # Not scaled by ‖θ‖, as is often advised: over a whole model that is so long a step that H v was half wrong (test_vit).
+    # Not scaled by ‖θ‖, as is often advised: over a whole model that is too long a step (H v half wrong on test_vit).
     epsilon = torch.finfo(norm.dtype).eps ** 0.5
     moved = moved_gradient(parameters, [v * (epsilon / norm) for v in vector], closure, model, forward_state)
     return [(m - g) * (norm / epsilon) for m, g in zip(moved, gradients, strict=True)]

@@ -53,7 +53,8 @@ class Reference:
     def damping(self, key: str, gradient: Tensor) -> Tensor:
         if self.rho == 0:
             return torch.tensor(LAMBDA, dtype=torch.float64)
-        return LAMBDA + self.rho * self.average(f"{key} norm", gradient.square().sum(), self.norm_ema)
+        norm = self.average(f"{key} norm", gradient.square().sum(), self.norm_ema)
+        return LAMBDA + self.rho * norm
 
     def step(self, x: Tensor, y: Tensor) -> None:
         self.t += 1
