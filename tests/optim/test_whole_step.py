@@ -47,14 +47,16 @@ class Reference:
     def vector(self, key: str, gradient: Tensor) -> Tensor:
         if self.form != "gradient":
             return gradient
-        m = self.store[key] = MOMENTUM * self.store.get(key, torch.zeros_like(gradient)) + (1 - MOMENTUM) * gradient
+        m: Tensor = MOMENTUM * self.store.get(key, torch.zeros_like(gradient)) + (1 - MOMENTUM) * gradient
+        self.store[key] = m
         return MOMENTUM * m + (1 - MOMENTUM) * gradient
 
     def damping(self, key: str, gradient: Tensor) -> Tensor:
         if self.rho == 0:
             return torch.tensor(LAMBDA, dtype=torch.float64)
-        norm = self.average(f"{key} norm", gradient.square().sum(), self.norm_ema)
-        return LAMBDA + self.rho * norm
+        norm: Tensor = self.average(f"{key} norm", gradient.square().sum(), self.norm_ema)
+        damped: Tensor = LAMBDA + self.rho * norm
+        return damped
 
     def step(self, x: Tensor, y: Tensor) -> None:
         self.t += 1
