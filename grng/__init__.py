@@ -12,6 +12,7 @@ from grng._version import __version__
 from grng.errors import GrngError
 
 if TYPE_CHECKING:
+    from grng.optim.controls import GRSGD, SAM, GRAdamW
     from grng.optim.kfac import KFAC
     from grng.optim.reng import RENG
     from grng.optim.ring import RING
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from grng.training.trainer import train
 
 _LAZY = {
+    "GRAdamW": "grng.optim.controls",
+    "GRSGD": "grng.optim.controls",
     "KFAC": "grng.optim.kfac",
     "RENG": "grng.optim.reng",
     "RING": "grng.optim.ring",
     "RKalman": "grng.optim.rkalman",
+    "SAM": "grng.optim.controls",
     "Sophia": "grng.optim.sophia",
     "create_optimizer": "grng.optimizers",
     "list_optimizers": "grng.optimizers",
@@ -32,9 +36,12 @@ _LAZY = {
 }
 
 __all__ = [
+    "GRSGD",
     "KFAC",
     "RENG",
     "RING",
+    "SAM",
+    "GRAdamW",
     "GrngError",
     "RKalman",
     "Sophia",

@@ -65,13 +65,15 @@ def resolve_hyperparameters(name: str, given: Mapping[str, Any]) -> dict[str, An
         UnknownNameError: No such optimizer.
         HyperparameterError: Unknown, ill-typed, out of range, or without effect; `where` is the hyperparameter's name.
     """
-    from grng.optim.hyperparameters import check_together, check_values
+    from grng.optim.hyperparameters import check_together, check_values, fill_in
 
     values = check_values(hyperparameters(name), given, owner=name)
     if not name.startswith(TIMM_PREFIX):
         from grng.optim.registry import find
 
-        check_together(find(name).optimizer_class(), values)
+        optimizer = find(name).optimizer_class()
+        check_together(optimizer, values)
+        values = fill_in(optimizer, values)
     return values
 
 

@@ -67,7 +67,8 @@ def show_optimizer(
         for item in _described(known)
     ]
     output.essential(_table(("name", "symbol", "default", "allowed", "meaning"), rows_))
-    output.data(f"\nSet them with: grng train --optimizer {name} --opt {known[0].name}={_plain(known[0].default)}")
+    example = next((item for item in known if item.default is not None), known[0])
+    output.data(f"\nSet them with: grng train --optimizer {name} --opt {example.name}={_plain(example.default)}")
 
 
 def _described(known: Iterable[Any]) -> list[dict[str, Any]]:

@@ -19,15 +19,25 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One call of a layer: its input, the input's version at that time, and the gradient edge of its output."""
+    """One call of a layer: its input, the input's version at that time, and the gradient edge of its output.
+
+    The edge may be that of a tensor of which the output is a view of another shape: see `restore`.
+    """
 
     inputs: Tensor
     version: int
     edge: GradientEdge
+    shape: torch.Size
+    edge_dims: int
 
     def intact(self) -> bool:
         """Whether the input still holds what the layer saw (an in-place operation afterwards changes its version)."""
         return self.inputs._version == self.version
+
+    def restore(self, gradient: Tensor) -> Tensor:
+        """Give a gradient had at the edge the output's shape; dimensions in front (batched gradients) stay."""
+        leading = gradient.shape[: gradient.dim() - self.edge_dims]
+        return gradient.reshape(*leading, *self.shape)
 
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
@@ -45,8 +55,10 @@ class Capture:
     def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module], armed: Callable[[], bool]) -> None:
         self.uses: dict[str, list[Use]] = {}
         self._armed = armed
-        self._handles = [model.register_forward_pre_hook(self._begin)]
-        self._handles += [module.register_forward_hook(self._recorder(name)) for name, module in layers.items()]
+        # The hooks are functions that know their module, not bound methods: a deep copy of the model takes functions as
+        # they are, and they do nothing for the copy.
+        self._handles = [model.register_forward_pre_hook(self._beginner(model))]
+        self._handles += [module.register_forward_hook(self._recorder(name, module)) for name, module in layers.items()]
 
     def take(self) -> dict[str, list[Use]]:
         """Return what the last forward recorded, and forget it."""
@@ -60,17 +72,29 @@ class Capture:
         self._handles.clear()
         self.uses.clear()
 
-    def _begin(self, module: nn.Module, args: Any) -> None:
-        self.uses.clear()
+    def _listens(self) -> bool:
+        """Whether this forward is to be recorded; one within a backward (gradient checkpointing) is no new one."""
+        return self._armed() and torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1
 
-    def _recorder(self, name: str) -> Hook:
+    def _beginner(self, watched: nn.Module) -> Callable[[nn.Module, Any], None]:
+        def begin(module: nn.Module, args: Any) -> None:
+            if module is watched and self._listens():
+                self.uses.clear()
+
+        return begin
+
+    def _recorder(self, name: str, watched: nn.Module) -> Hook:
         def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            # A recomputation inside a backward (gradient checkpointing) is no new use of the layer.
-            if not self._armed() or not torch.is_grad_enabled() or torch._C._current_graph_task_id() != -1:
+            if module is not watched or not self._listens():
                 return
             if not args or not isinstance(output, Tensor) or not output.requires_grad:
                 return
-            inputs = args[0].detach()
-            self.uses.setdefault(name, []).append(Use(inputs, inputs._version, get_gradient_edge(output)))
+            inputs, base = args[0].detach(), output._base
+            # A Linear on more than two dimensions returns a view of its product. An in-place operation behind it
+            # rebases the product, and the view's own node drops out of the graph: take the product's edge.
+            whole = base is not None and base.requires_grad and base.numel() == output.numel()
+            source = base if whole and base is not None else output
+            use = Use(inputs, inputs._version, get_gradient_edge(source), output.shape, source.dim())
+            self.uses.setdefault(name, []).append(use)
 
         return cast("Hook", torch.compiler.disable(record))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+_WORDS = {"kronecker": "Kronecker", "filter": "in layer filters"}
+
 
 @dataclass(frozen=True, slots=True)
 class CoverageRow:
-    """One parameter: its name, number of entries, the rule that steps it, and why the rule is not `kronecker`."""
+    """One parameter: its name, number of entries, the rule that steps it, and why that is not the layers' own rule."""
 
     parameter: str
     layer: str
@@ -19,9 +21,15 @@ class CoverageRow:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How an optimizer treats every parameter that it holds."""
+    """How an optimizer treats every parameter that it holds.
+
+    Attributes:
+        rows: One a parameter.
+        layer_rule: The rule that layers have of their own: `kronecker`, or `filter` (R-Kalman).
+    """
 
     rows: tuple[CoverageRow, ...]
+    layer_rule: str = "kronecker"
 
     def parameters(self, rule: str) -> int:
         """Return the number of parameter entries under `rule`."""
@@ -30,11 +38,11 @@ class Coverage:
     def summary(self) -> str:
         """Return e.g. "12 of 26 layers, 99.4 % of parameters Kronecker; adamw: 13 × BatchNorm2d (normalisation), …"."""
         layers = {row.layer for row in self.rows}
-        kronecker = {row.layer for row in self.rows if row.rule == "kronecker"}
+        own = {row.layer for row in self.rows if row.rule == self.layer_rule}
         total = sum(row.numel for row in self.rows)
-        share = 100.0 * self.parameters("kronecker") / total if total else 0.0
-        text = f"{len(kronecker)} of {len(layers)} layers, {share:.1f} % of parameters Kronecker"
-        others = sorted({row.rule for row in self.rows} - {"kronecker"})
+        share = 100.0 * self.parameters(self.layer_rule) / total if total else 0.0
+        text = f"{len(own)} of {len(layers)} layers, {share:.1f} % of parameters {_WORDS[self.layer_rule]}"
+        others = sorted({row.rule for row in self.rows} - {self.layer_rule})
         for rule in others:
             seen: dict[str, set[str]] = {}
             for row in self.rows:

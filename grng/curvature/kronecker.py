@@ -6,10 +6,11 @@ All tensors live in a dictionary that the optimizer keeps in its own `state` (an
     factor_updates          how many times they moved (an int), for the bias correction 1 − β^k
     A_inverse, G_inverse    inverses of the damped factors (factored form)
     A_values, A_vectors, G_values, G_vectors     eigenbases (exact form)
+    eigenvalues, eigenvalues_updates             moving average of S and its count (exact form, eigenvalue correction)
 
 Damping (Martens & Grosse 2015). The factored form approximates (A ⊗ G + λI)⁻¹ by (A + π√λ I)⁻¹ ⊗ (G + √λ/π I)⁻¹ with
 π² = (tr A / dim A) / (tr G / dim G); the exact form is U_G [(U_Gᵀ V U_A) ⊘ (s_G s_Aᵀ + λ)] U_Aᵀ, in which λ may
-change at every step.
+change at every step. S in place of s_G s_Aᵀ: see `eigenvalues.py`.
 """
 
 from __future__ import annotations
@@ -116,10 +117,20 @@ def precondition_factored(state: dict[str, Any], matrix: Tensor) -> Tensor:
     return result
 
 
-def precondition_exact(state: dict[str, Any], matrix: Tensor, damping: Tensor) -> Tensor:
-    """Return U_G [(U_Gᵀ V U_A) ⊘ (s_G s_Aᵀ + λ)] U_Aᵀ for V of shape `[groups, out, in]` and a scalar λ."""
+def precondition_exact(
+    state: dict[str, Any], matrix: Tensor, damping: Tensor, eigenvalues: Tensor | None = None
+) -> Tensor:
+    """Return U_G [(U_Gᵀ V U_A) ⊘ (S + λ)] U_Aᵀ.
+
+    Args:
+        state: The layer's state.
+        matrix: V, `[groups, out, in]`.
+        damping: λ, a scalar tensor.
+        eigenvalues: S, `[groups, out, in]`; None for s_G s_Aᵀ.
+    """
     vectors_a, vectors_g = state["A_vectors"], state["G_vectors"]
     rotated = vectors_g.mT @ matrix.to(vectors_g.dtype) @ vectors_a
-    eigenvalues = state["G_values"][:, :, None] * state["A_values"][:, None, :]
+    if eigenvalues is None:
+        eigenvalues = state["G_values"][:, :, None] * state["A_values"][:, None, :]
     result: Tensor = vectors_g @ (rotated / (eigenvalues + damping.to(rotated.dtype))) @ vectors_a.mT
     return result

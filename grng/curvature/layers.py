@@ -160,7 +160,7 @@ class FactorSum:
 
     def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
-        dtype = _factor_dtype(self.layer.weight)
+        dtype = factor_dtype(self.layer.weight)
         rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
         if self.weight_sharing == "reduce":
             positions = sum(part.shape[2] for part in rows)
@@ -173,7 +173,7 @@ class FactorSum:
 
     def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
-        dtype = _factor_dtype(self.layer.weight)
+        dtype = factor_dtype(self.layer.weight)
         rows = [self.layer.gradient_rows(gradients.to(dtype), batch=batch, samples=samples) for gradients in uses]
         if self.weight_sharing == "reduce":
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
@@ -212,6 +212,6 @@ def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
     return product
 
 
-def _factor_dtype(weight: Tensor) -> torch.dtype:
+def factor_dtype(weight: Tensor) -> torch.dtype:
     """Factors are kept in float32 or better, also for a model in half precision."""
     return torch.promote_types(weight.dtype, torch.float32)

@@ -91,6 +91,58 @@ class Categorical:
             yield probabilities[:, label : label + 1].sqrt() * (probabilities - identity[label])
 
 
+class Bernoulli:
+    """Independent binary outputs (multi-label): ℓ_b = Σ_c −y_bc log σ(z_bc) − (1 − y_bc) log(1 − σ(z_bc)).
+
+    Targets are probabilities in [0, 1] of the outputs' shape `[batch, outputs]`. The sum over outputs is what makes ℓ_b
+    a negative log-likelihood: torch's `binary_cross_entropy_with_logits` by default divides it by their number.
+    """
+
+    name = "bernoulli"
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise GrngError unless outputs and targets are both `[batch, outputs]` and targets lie in [0, 1]."""
+        _check_matrix(self.name, outputs)
+        if targets.shape != outputs.shape or not targets.is_floating_point():
+            raise GrngError(
+                f"likelihood 'bernoulli' got outputs of shape {list(outputs.shape)} and {_described(targets)}.",
+                where="observe",
+                hint="Pass targets as floats between 0 and 1, of the outputs' shape.",
+            )
+        if not bool(((targets >= 0) & (targets <= 1)).all()):
+            raise GrngError(
+                f"likelihood 'bernoulli' got targets between {float(targets.min()):g} and {float(targets.max()):g}.",
+                where="observe",
+                hint="Pass targets between 0 and 1: labels, or the probability of a 1.",
+            )
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return Σ_c of the binary cross-entropy, `[batch]`."""
+        return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype), reduction="none").sum(dim=1)
+
+    def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return σ(z) − y, `[batch, outputs]`."""
+        return outputs.sigmoid() - targets.to(outputs.dtype)
+
+    def noise_shape(self, outputs: Tensor) -> tuple[int, ...]:
+        """One uniform number an output: `[batch, outputs]`."""
+        return tuple(outputs.shape)
+
+    def sampled_gradient(self, outputs: Tensor, uniforms: Tensor) -> Tensor:
+        """Return σ(z) − ŷ with ŷ_c = 1 where the uniform number lies below σ(z_c)."""
+        probabilities = outputs.sigmoid()
+        return probabilities - (uniforms < probabilities.to(uniforms.dtype)).to(outputs.dtype)
+
+    def exact_gradients(self, outputs: Tensor) -> Iterator[Tensor]:
+        """Yield √(μ_c (1 − μ_c)) times the unit vector of every output c: E[(μ − y)(μ − y)ᵀ] is diagonal."""
+        # σ(−z) and not 1 − σ(z), which is 0 for large z
+        deviations = (outputs.sigmoid() * (-outputs).sigmoid()).sqrt()
+        for index in range(outputs.shape[1]):
+            column = torch.zeros_like(outputs)
+            column[:, index] = deviations[:, index]
+            yield column
+
+
 class Gaussian:
     """Squared error with unit variance: ℓ_b = ½ ‖z_b − y_b‖²; targets have the outputs' shape `[batch, outputs]`."""
 
@@ -132,7 +184,9 @@ class Gaussian:
             yield unit
 
 
-LIKELIHOODS: dict[str, Likelihood] = {likelihood.name: likelihood for likelihood in (Categorical(), Gaussian())}
+LIKELIHOODS: dict[str, Likelihood] = {
+    likelihood.name: likelihood for likelihood in (Categorical(), Bernoulli(), Gaussian())
+}
 
 
 def _check_matrix(name: str, outputs: Tensor) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
-from grng.errors import GrngError
+from grng.errors import GrngError, HyperparameterError, suggest
 from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
+from grng.optim.hessian import free_graph
+from grng.optim.hyperparameters import read_signature
 
 ParamsInput = Iterable[Any] | None
 
@@ -24,7 +27,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         model: The model that is trained.
         groups: Parameter groups, ready for `torch.optim.Optimizer`.
         defaults: Defaults of the groups.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         seed: Seed of the optimizer's own generator (sampled labels, Hutchinson vectors); kept in `state_dict`.
     """
 
@@ -37,6 +40,8 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.steps = 0
         self.samples = 0  # of this step, over its micro-batches
         self.suspended = False  # while the optimizer itself runs the model (finite differences)
+        self.skipped_steps = 0  # steps whose gradient was not finite
+        _check_groups(type(self), groups, defaults)
         super().__init__(groups, defaults)
         self._attach_probe()
 
@@ -69,16 +74,29 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
             )
         self.samples += outputs.shape[0]
-        self._observe(outputs, targets)
+        # curvature is kept in float32 or better, also where the caller's autocast is still on
+        kind = outputs.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            self._observe(outputs, targets)
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         raise NotImplementedError
 
-    def gradients_of_outputs(self, outputs: Tensor, inputs: list[Any], cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward."""
+    def gradients_of_outputs(
+        self, outputs: Tensor, inputs: list[Any], cotangent: Tensor, *, batched: bool = False
+    ) -> tuple[Tensor | None, ...]:
+        """Return Σ_b (∂z_b/∂input)ᵀ cotangent_b for parameters or edges, keeping the graph for the user's backward.
+
+        With `batched`, `cotangent` has one more dimension in front, and so has every result.
+        """
         try:
             return torch.autograd.grad(
-                outputs, inputs, grad_outputs=cotangent.to(outputs.dtype), retain_graph=True, allow_unused=True
+                outputs,
+                inputs,
+                grad_outputs=cotangent.to(outputs.dtype),
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
             )
         except RuntimeError as error:
             if "second time" not in str(error):
@@ -113,10 +131,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 hint="Call optimizer.observe(outputs, targets) after the forward and before loss.backward().",
             )
 
-    def end_step(self) -> None:
-        """Count the step and forget what was observed for it."""
-        self.steps += 1
+    def forget(self) -> None:
+        """Forget what was observed for the coming step, e.g. when that step is skipped."""
         self.samples = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what a subclass gathered."""
 
     # --- torch's interface
 
@@ -141,10 +162,20 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.require_observed()
         try:
             with torch.no_grad():
-                self._step(closure)
+                if self._gradient_is_finite():
+                    self._step(closure)
+                else:
+                    # one bad batch must poison neither the moving averages nor the weights
+                    self.skipped_steps += 1
+                    free_graph(self.model)
+            self.steps += 1
         finally:
-            self.end_step()
+            self.forget()
         return loss
+
+    def _gradient_is_finite(self) -> bool:
+        gradients = [p.grad.detach() for group in self.param_groups for p in group["params"] if p.grad is not None]
+        return not gradients or bool(torch.stack(torch._foreach_norm(gradients, dtype=torch.float64)).isfinite().all())
 
     def _step(self, closure: Callable[[], float] | None) -> None:
         raise NotImplementedError
@@ -152,8 +183,17 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state_dict with `grng` beside it: the step count, the generator's state, counters."""
         saved: dict[str, Any] = super().state_dict()
-        saved["grng"] = {"steps": self.steps, "generator": self.generator.get_state(), **self._extra_state()}
+        saved["grng"] = {
+            "steps": self.steps,
+            "skipped_steps": self.skipped_steps,
+            "generator": self.generator.get_state(),
+            **self._extra_state(),
+        }
         return saved
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return plain floats of the last step with `collect_diagnostics` set, and how many steps were skipped."""
+        return {**super().diagnostics(), "skipped_steps": float(self.skipped_steps)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned; tensors keep the precision in which they were saved."""
@@ -164,11 +204,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         for index, parameter in zip(names, held, strict=True):
             for key, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, Tensor):
-                    self.state[parameter][key] = (
-                        value.detach().clone().to(parameter.device if value.dim() else value.device)
-                    )
+                    # torch keeps AdamW's step counters on the CPU; all else belongs beside the parameter
+                    device = value.device if key == "step" else parameter.device
+                    self.state[parameter][key] = value.detach().clone().to(device)
         extra = dict(state_dict["grng"])
+        self.forget()
         self.steps = int(extra.pop("steps"))
+        self.skipped_steps = int(extra.pop("skipped_steps"))
         self.generator.set_state(extra.pop("generator"))
         self._load_extra_state(extra)
 
@@ -180,6 +222,27 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
 
 
 HALF = (torch.float16, torch.bfloat16)
+
+# what torch, its schedulers, timm and we ourselves keep in groups beside the defaults
+_GROUP_KEYS = frozenset({"params", "param_names", "initial_lr", "lr_scale", "rule"})
+
+
+def _check_groups(optimizer: type, groups: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
+    """Refuse what a parameter group cannot set, and check what it does set as the constructor does.
+
+    Raises:
+        HyperparameterError: Naming the key.
+    """
+    known = read_signature(optimizer)
+    for group in groups:
+        for key, value in group.items():
+            if key in _GROUP_KEYS:
+                continue
+            if key not in defaults:
+                hint = suggest(key, defaults, otherwise=f"Groups may set: {', '.join(defaults)}.")
+                raise HyperparameterError(f"a parameter group cannot set {key!r}.", where=key, hint=hint)
+            if key in known:
+                group[key] = known[key].check(value)
 
 
 def parameter_groups(model: nn.Module, params: ParamsInput) -> list[dict[str, Any]]:

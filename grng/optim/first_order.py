@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
 from grng.optim import hyperparameters as hp
 from grng.optim.base import ParamsInput, parameter_groups
 from grng.optim.contract import Contract
-from grng.optim.hyperparameters import checked
+from grng.optim.hyperparameters import checked, refuse_ineffective
+
+
+def check_nesterov(values: Mapping[str, Any]) -> None:
+    """Refuse Nesterov momentum without momentum."""
+    if values["momentum"] == 0:
+        refuse_ineffective(values, "nesterov", neutral=False, because="momentum=0")
 
 
 class SGD(Contract, torch.optim.SGD):
@@ -40,6 +49,10 @@ class SGD(Contract, torch.optim.SGD):
             parameter_groups(model, params), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
         )
         self._attach_probe()
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        check_nesterov(values)
 
 
 class AdamW(Contract, torch.optim.AdamW):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from grng.curvature.capture import Use
+from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.kronecker import update_factors
 from grng.curvature.layers import FactorSum, Layer
+from grng.errors import GrngError
 from grng.optim.fisher import DiagonalSum, fisher_passes, move_average
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self.factors: dict[str, FactorSum] = {}
+        self.squares: dict[str, SquaredGradients] = {}
         self.diagonal: dict[nn.Parameter, DiagonalSum] = {}
         self.samples = 0
 
@@ -36,6 +39,7 @@ class Statistics:
         fisher: str,
         share: float,
         weight_sharing: str,
+        eigenvalues: bool,
     ) -> None:
         """Add one micro-batch.
 
@@ -49,6 +53,7 @@ class Statistics:
             fisher: `sampled`, `exact` or `empirical`.
             share: Share of the batch that is measured.
             weight_sharing: `expand` or `reduce`.
+            eigenvalues: Whether per-sample gradients are kept for the correction of the eigenvalues.
         """
         passes, samples = fisher_passes(
             optimizer, outputs, targets, fisher=fisher, share=share, diagonal=bool(diagonal)
@@ -60,19 +65,32 @@ class Statistics:
             if layer.name in uses and all(use.intact() for use in uses[layer.name]):
                 sums[layer.name] = self.factors.setdefault(layer.name, FactorSum(layer, weight_sharing))
                 sums[layer.name].add_inputs([use.inputs for use in uses[layer.name]], batch=batch, samples=samples)
-        edges = [(name, use.edge) for name in sums for use in uses[name]]
+                if eigenvalues:
+                    self.squares.setdefault(layer.name, SquaredGradients(layer)).samples += samples
+        captured = [(name, use) for name in sums for use in uses[name]]
+        reached = not layers
         for one in passes:
-            asked = edges if one.for_factors else []
+            asked = captured if one.for_factors else []
             wanted = diagonal if one.for_diagonal else []
-            found = optimizer.gradients_of_outputs(outputs, [*(edge for _, edge in asked), *wanted], one.cotangent)
-            by_layer: dict[str, list[Tensor]] = {}
-            for (name, _), gradient in zip(asked, found, strict=False):
+            edges = [*(use.edge for _, use in asked), *wanted]
+            found = optimizer.gradients_of_outputs(outputs, edges, one.cotangent) if edges else ()
+            by_layer: dict[str, list[tuple[Use, Tensor]]] = {}
+            for (name, use), gradient in zip(asked, found, strict=False):
                 if gradient is not None:
-                    by_layer.setdefault(name, []).append(gradient)
-            for name, gradients in by_layer.items():
-                sums[name].add_gradients(gradients, batch=batch, samples=samples)
+                    by_layer.setdefault(name, []).append((use, use.restore(gradient)))
+            reached = reached or bool(by_layer)
+            for name, pairs in by_layer.items():
+                sums[name].add_gradients([gradient for _, gradient in pairs], batch=batch, samples=samples)
+                if eigenvalues:
+                    self.squares[name].add(pairs, batch=batch, samples=samples)
             for p, gradient in zip(wanted, found[len(asked) :], strict=True):
                 self.diagonal.setdefault(p, DiagonalSum()).add(gradient)
+        if not reached:
+            raise GrngError(
+                "observe got outputs that are not those of the model's last forward: no layer was recorded for them.",
+                where="observe",
+                hint="Call observe once after each forward, with that forward's outputs, before close().",
+            )
         self.samples += samples
 
     def fold(self, layers: Sequence[Layer], states: MutableMapping[Any, Any], decay: float) -> int:

@@ -7,13 +7,12 @@ line, the YAML schema, the documentation and the checks at construction are all 
 from __future__ import annotations
 
 import inspect
-import math
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from grng.errors import ConfigError, GrngError, HyperparameterError, suggest
+from grng.optim.value_types import checked_value, type_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ Momentum = Annotated[float, Meaning("β", "decay of the momentum; 0 for none", a
 Rho = Annotated[float, Meaning("ρ", "strength of the gradient regularisation (ρ/2)‖∇L‖²", at_least=0)]
 Damping = Annotated[float, Meaning("λ", "damping added to the Fisher matrix", above=0)]
 KLClip = Annotated[
-    float | None, Meaning("κ", "trust region: the step is scaled so that lr²·δᵀv stays below κ; none: off", above=0)
+    float | None, Meaning("κ", "trust region: the step is scaled so that lr²·δᵀFδ stays below κ; none: off", above=0)
 ]
 EMA = Annotated[
     float, Meaning("β", "decay of the moving average of the curvature: F ← βF + (1−β)F_batch", at_least=0, below=1)
@@ -70,6 +69,9 @@ CurvatureBatch = Annotated[
 DampingForm = Annotated[
     Literal["factored", "exact"],
     Meaning("", "factored: (A + π√λI)⁻¹ ⊗ (G + √λ/π I)⁻¹; exact: (A ⊗ G + λI)⁻¹ through the eigenbases"),
+]
+EigenvalueCorrection = Annotated[
+    bool, Meaning("", "EKFAC: measure the eigenvalues in the eigenbases instead of s_G s_Aᵀ; exact form only")
 ]
 StepNorm = Annotated[
     Literal["none", "rms"],
@@ -88,7 +90,7 @@ OtherLearningRate = Annotated[
 ]
 Inverse = Annotated[
     Literal["auto", "newton", "cholesky", "eigh"],
-    Meaning("", "how the damped factors are inverted; auto: the fastest for the device"),
+    Meaning("", "how the damped factors are inverted; auto: cholesky"),
 ]
 Fisher = Annotated[
     Literal["sampled", "exact", "empirical"],
@@ -102,7 +104,8 @@ WeightSharing = Annotated[
     Meaning("", "how positions that share a weight enter the factors (Eschenhagen et al. 2023)"),
 ]
 LikelihoodName = Annotated[
-    Literal["categorical", "gaussian"], Meaning("", "the loss of a sample: softmax cross-entropy, or ½‖z − y‖²")
+    Literal["categorical", "bernoulli", "gaussian"],
+    Meaning("", "a sample's loss: softmax cross-entropy, the outputs' sum of binary ones, or ½‖z − y‖²"),
 ]
 MaxFactorSize = Annotated[
     int | None,
@@ -120,23 +123,11 @@ HVP = Annotated[
     Literal["double_backprop", "finite_difference"],
     Meaning("", "how the Hessian-vector product H g is formed; finite_difference needs a closure"),
 ]
-InitialCovariance = Annotated[float, Meaning("P₀", "initial (and largest) variance of every parameter", above=0)]
-Forgetting = Annotated[float, Meaning("γ", "fading memory: P ← P/γ before every observation", above=0, at_most=1)]
-ProcessNoise = Annotated[float, Meaning("q", "variance added to every parameter before every observation", at_least=0)]
-NoiseEMA = Annotated[
-    float,
-    Meaning(
-        "", "decay of the moving average of the deviance that serves as the observation noise R", at_least=0, below=1
-    ),
+RegularizeEvery = Annotated[
+    int, Meaning("k", "steps between those with the term ρ H g, which is then scaled by k", at_least=1)
 ]
-Covariance = Annotated[
-    Literal["diagonal", "block"], Meaning("", "a variance for every entry, or one for every parameter tensor")
-]
-CovarianceUpdate = Annotated[
-    Literal["joint", "information", "none"],
-    Meaning("", "P ← P − diag(KHP); P ← P ⊘ (1 + P ⊙ diag HᵀR⁻¹H) with sampled labels; or P held"),
-]
-Observation = Annotated[Literal["loss"], Meaning("", "what is observed: the batch's loss, one row")]
+RhoWarmupSteps = Annotated[int, Meaning("", "first steps, in which ρ counts as 0", at_least=0)]
+Radius = Annotated[float, Meaning("r", "radius: the gradient is taken at θ + r g/‖g‖", at_least=0)]
 Betas = Annotated[
     tuple[float, float],
     Meaning("β₁, β₂", "decays of the first moment and of the curvature estimate", at_least=0, below=1),
@@ -162,7 +153,7 @@ class Hyperparameter:
     @property
     def type_text(self) -> str:
         """The type in words, e.g. "a number", "a whole number or none", "one of a, b", "a pair of numbers"."""
-        return _type_text(self.annotation)
+        return type_text(self.annotation)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -171,7 +162,7 @@ class Hyperparameter:
 
     def check(self, value: Any) -> Any:
         """Return `value` in the right type, or raise HyperparameterError: wrong type, out of range, not finite."""
-        return _checked(self, self.annotation, value)
+        return checked_value(self, self.annotation, value)
 
 
 NOT_HYPERPARAMETERS = ("self", "model", "params", "seed")
@@ -236,7 +227,7 @@ def checked(optimizer: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
         arguments: Its `locals()`.
 
     Returns:
-        The hyperparameters among them.
+        The hyperparameters among them, defaults that depend on others filled in.
 
     Raises:
         HyperparameterError: Naming the hyperparameter and what is allowed.
@@ -244,7 +235,7 @@ def checked(optimizer: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     known = read_signature(optimizer)
     values = check_values(known, {name: arguments[name] for name in known}, owner=optimizer.__name__)
     check_together(optimizer, values)
-    return values
+    return fill_in(optimizer, values)
 
 
 def check_together(optimizer: type, values: Mapping[str, Any]) -> None:
@@ -254,56 +245,15 @@ def check_together(optimizer: type, values: Mapping[str, Any]) -> None:
         check(values)
 
 
+def fill_in(optimizer: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with defaults that depend on others filled in, where a class has such (`_fill_in`)."""
+    fill = getattr(optimizer, "_fill_in", None)
+    return dict(values) if fill is None else dict(fill(values))
+
+
 def refuse_ineffective(values: Mapping[str, Any], name: str, *, neutral: Any, because: str) -> None:
     """Raise HyperparameterError where a hyperparameter is given that has no effect with the others."""
     if values[name] != neutral:
         raise HyperparameterError(
             f"{name} has no effect with {because}; got {values[name]!r}.", where=name, hint=f"Leave {name} out."
         )
-
-
-def _type_text(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
-    if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join("none" if part is type(None) else _type_text(part) for part in get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return "a pair of numbers"
-    return {float: "a number", int: "a whole number", bool: "true or false"}.get(
-        annotation, getattr(annotation, "__name__", str(annotation))
-    )
-
-
-def _refuse(known: Hyperparameter, value: Any) -> HyperparameterError:
-    bounds = known.meaning.range_text()
-    allowed = known.type_text + (f", {bounds}" if bounds else "")
-    return HyperparameterError(f"must be {allowed}; got {value!r}.", where=known.name)
-
-
-def _checked(known: Hyperparameter, annotation: Any, value: Any) -> Any:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        if value not in get_args(annotation):
-            error = _refuse(known, value)
-            error.hint = suggest(str(value), [str(choice) for choice in get_args(annotation)])
-            raise error
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            return None
-        return _checked(known, next(part for part in get_args(annotation) if part is not type(None)), value)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(get_args(annotation)):
-            raise _refuse(known, value)
-        return tuple(_checked(known, part, entry) for part, entry in zip(get_args(annotation), value, strict=True))
-    if annotation is bool:
-        if not isinstance(value, bool):
-            raise _refuse(known, value)
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refuse(known, value)
-    if annotation is int and (not math.isfinite(value) or value != int(value)):
-        raise _refuse(known, value)
-    if not math.isfinite(value) or not known.meaning.allows(value):
-        raise _refuse(known, value)
-    return int(value) if annotation is int else float(value)

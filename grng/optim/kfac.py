@@ -33,12 +33,13 @@ class KFAC(NaturalGradient):
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         momentum: β.
         damping: λ, constant.
-        kl_clip: κ, bound of lr²·δᵀv; None for no trust region.
+        kl_clip: κ, bound of lr²·δᵀFδ; None for no trust region.
         ema: Decay of the moving averages of A and G.
         curvature_interval: Steps between updates of A and G.
         inverse_interval: Steps between refreshes of the inverses.
         curvature_batch: Share of the batch on which curvature is measured.
         damping_form: `factored` or `exact`.
+        eigenvalue_correction: EKFAC: measured eigenvalues in the eigenbases instead of s_G s_Aᵀ (exact form only).
         step_norm: `none`, or `rms` for a normalised step (then no kl_clip).
         momentum_form: `step` or `gradient`.
         other_parameters: `diagonal` or `adamw`.
@@ -46,7 +47,7 @@ class KFAC(NaturalGradient):
         inverse: `auto`, `newton`, `cholesky`, `eigh`.
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         max_factor_size: Layers with a wider factor are left to `other_parameters`.
         seed: Of the optimizer's own generator (sampled labels).
 
@@ -69,6 +70,7 @@ class KFAC(NaturalGradient):
         inverse_interval: hp.InverseInterval = 10,
         curvature_batch: hp.CurvatureBatch = 1.0,
         damping_form: hp.DampingForm = "factored",
+        eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "none",
         momentum_form: hp.MomentumForm = "step",
         other_parameters: hp.OtherParameters = "diagonal",

@@ -21,17 +21,16 @@ from torch import Tensor, nn
 
 from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
+from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
-from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
-from grng.curvature.layout import join_matrix, split_matrix
+from grng.errors import GrngError
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
+from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
 from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Partition, Unit, partition
-
-SMALLEST_RMS = 1e-12
 
 
 class NaturalGradient(CurvatureOptimizer):
@@ -62,6 +61,7 @@ class NaturalGradient(CurvatureOptimizer):
         self._statistics = Statistics()
         self._reports: list[NewtonReport] = []
         self._capture: Capture | None = None
+        self._default_lr = float(defaults["lr"])
         groups = parameter_groups(model, params)
         self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
         parts = [part for group in groups for part in self._split(group)]
@@ -74,7 +74,10 @@ class NaturalGradient(CurvatureOptimizer):
         return partition(model, held, max_factor_size=self.settings.max_factor_size)
 
     def _split(self, group: dict[str, Any]) -> list[dict[str, Any]]:
-        return self._partition.split(group, other_rule=self.settings.other_parameters, other_lr=self.settings.other_lr)
+        settings = self.settings
+        return self._partition.split(
+            group, other_rule=settings.other_parameters, other_lr=settings.other_lr, default_lr=self._default_lr
+        )
 
     def _watch(self) -> None:
         """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
@@ -92,7 +95,14 @@ class NaturalGradient(CurvatureOptimizer):
             return
         (group,) = parameter_groups(self.model, [param_group])
         held = [p for known in self.param_groups for p in known["params"]]
-        self._partition = self._partitioned(self.model, held + group["params"])
+        joined = self._partitioned(self.model, held + group["params"])
+        if any(0 < len(set(held) & set(unit.parameters)) < len(unit.parameters) for unit in joined.units):
+            raise GrngError(
+                "a layer's weight and bias must be added together: one of them is held already.",
+                where="add_param_group",
+                hint="Give whole layers to the constructor or to one group.",
+            )
+        self._partition = joined
         for part in self._split(group):
             super().add_param_group(part)
         self._watch()
@@ -120,7 +130,7 @@ class NaturalGradient(CurvatureOptimizer):
         if not self.curvature_due or self._capture is None:
             return
         settings = self.settings
-        others = [unit.key for unit in self._partition.units if unit.layer is None]
+        others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
         self._statistics.gather(
             self,
             outputs,
@@ -131,6 +141,7 @@ class NaturalGradient(CurvatureOptimizer):
             fisher=settings.fisher,
             share=settings.curvature_batch,
             weight_sharing=settings.weight_sharing,
+            eigenvalues=settings.eigenvalue_correction,
         )
 
     def require_observed(self) -> None:
@@ -154,8 +165,13 @@ class NaturalGradient(CurvatureOptimizer):
         return torch.tensor(group["damping"], dtype=torch.float64)
 
     def _damping_each_step(self) -> bool:
-        """Whether λ is read at every step (exact form and diagonal rule), not only at refreshes."""
-        return True
+        """Whether λ is read at every step, not only when the inverses are refreshed."""
+        return self.settings.damping_form == "exact"
+
+    def _forget(self) -> None:
+        self._statistics = Statistics()
+        if self._capture is not None:
+            self._capture.take()
 
     # --- the step
 
@@ -175,10 +191,12 @@ class NaturalGradient(CurvatureOptimizer):
                 continue
             mixed = [self._with_momentum(p, vectors.get(p), group["momentum"]) for p in unit.parameters]
             if unit.layer is not None:
-                steps = self._layer_step(unit, mixed, group)
+                steps = self._layer_step(unit, mixed, group, statistics.squares.get(unit.layer.name))
             else:
                 steps = [self._diagonal_step(unit, mixed[0], group)]
-            for p, step, vector in zip(unit.parameters, self._normalised(steps), mixed, strict=True):
+            if self.settings.step_norm == "rms":
+                steps = normalised(steps)
+            for p, step, vector in zip(unit.parameters, steps, mixed, strict=True):
                 directions[p] = step.to(p.dtype)
                 if self.settings.kl_clip is not None:
                     decrease = decrease.to(p.device) - group_of[p]["lr"] ** 2 * (step * vector).sum().double()
@@ -199,38 +217,25 @@ class NaturalGradient(CurvatureOptimizer):
         buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(vector, alpha=1.0 - decay)
         return buffer * decay + vector * (1.0 - decay)
 
-    def _layer_step(self, unit: Unit, vectors: Sequence[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        layer = unit.layer
-        assert layer is not None
+    def _layer_step(
+        self, unit: Unit, vectors: Sequence[Tensor], group: dict[str, Any], squares: SquaredGradients | None
+    ) -> list[Tensor]:
+        assert unit.layer is not None
         state = self.state[unit.key]
         self._refresh(unit, state, group)
-        matrix = join_matrix(vectors[0], vectors[1] if layer.bias is not None else None, layer.groups)
-        if "G_inverse" in state:
-            step = precondition_factored(state, matrix)
-        elif "G_vectors" in state:
-            step = precondition_exact(state, matrix, state["damping"])
-        else:  # never observed (used outside of the observed outputs): there is no metric to speak of but the identity
-            step = matrix
-        weight, bias = split_matrix(step.neg_(), layer.weight.shape, has_bias=layer.bias is not None)
-        return [weight] if bias is None else [weight, bias]
+        if squares is not None and has_inverse(state):
+            correct_eigenvalues(state, squares, self.settings.ema)
+        return direction(unit.layer, state, vectors, self.settings)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
-        settings = self.settings
         observed = "factor_updates" in state
-        due = observed and (
-            self.steps % settings.inverse_interval == 0 or not ("G_inverse" in state or "G_vectors" in state)
-        )
+        due = observed and (self.steps % self.settings.inverse_interval == 0 or not has_inverse(state))
         if due or self._damping_each_step():
             state["damping"] = self._damping(unit, group).to(unit.key.device)
-        if not due:
-            return
-        if settings.damping_form == "exact":
-            good = refresh_eigenbases(state, decay=settings.ema)
-        else:
-            method = "cholesky" if settings.inverse == "auto" else settings.inverse
-            good, reports = refresh_inverses(state, state["damping"], decay=settings.ema, method=method)
+        if due:
+            good, reports = refresh(state, self.settings)
             self._reports += reports
-        self.failed_inversions += not good
+            self.failed_inversions += not good
 
     def _diagonal_step(self, unit: Unit, vector: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[unit.key]
@@ -241,14 +246,6 @@ class NaturalGradient(CurvatureOptimizer):
             return -vector
         damped: Tensor = fisher + state["damping"].to(fisher.dtype)
         return -vector / damped
-
-    def _normalised(self, steps: list[Tensor]) -> list[Tensor]:
-        """Scale one unit's step to root-mean-square 1 (`step_norm="rms"`); a zero step stays zero."""
-        if self.settings.step_norm != "rms":
-            return steps
-        count = sum(step.numel() for step in steps)
-        rms = (torch.stack([step.square().sum() for step in steps]).sum() / count).sqrt().clamp(min=SMALLEST_RMS)
-        return [step / rms for step in steps]
 
     def _trust_region(self, decrease: Tensor) -> Tensor | None:
         """Return min(1, sqrt(κ / (−lr² Σ δᵀV))), or None where there is nothing to clip."""

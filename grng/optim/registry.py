@@ -136,6 +136,36 @@ _ROWS = (
         kind="bayesian",
         needs=("observe",),
     ),
+    OptimizerInfo(
+        name="gr-sgd",
+        target="grng.optim.controls:GRSGD",
+        summary="SGD on the regularised loss L + (ρ/2)‖∇L‖²: RENG's control without a natural gradient",
+        equation="m ← β m + g + ρ H g;  θ ← θ − lr m",
+        cost="a double backward at every step (or one more pass with finite differences)",
+        paper="Barrett & Dherin 2021, arXiv 2009.11162; Karakida et al. 2023, arXiv 2210.02720",
+        kind="first-order",
+        needs=("create_graph",),
+    ),
+    OptimizerInfo(
+        name="gr-adamw",
+        target="grng.optim.controls:GRAdamW",
+        summary="AdamW on the regularised loss L + (ρ/2)‖∇L‖²: RENG's control without a natural gradient",
+        equation="AdamW's step for g + ρ H g",
+        cost="a double backward at every step (or one more pass with finite differences)",
+        paper="Barrett & Dherin 2021, arXiv 2009.11162; Zhao et al. 2024, arXiv 2406.09723",
+        kind="first-order",
+        needs=("create_graph",),
+    ),
+    OptimizerInfo(
+        name="sam",
+        target="grng.optim.controls:SAM",
+        summary="sharpness-aware minimisation: SGD with the gradient at the worst nearby weights",
+        equation="m ← β m + ∇L(θ + r g/‖g‖);  θ ← θ − lr m",
+        cost="2 ×: a second forward and backward at every step",
+        paper="Foret et al. 2021, arXiv 2010.01412",
+        kind="first-order",
+        needs=("closure",),
+    ),
 )
 
 

@@ -15,23 +15,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from grng.errors import GrngError
 from grng.optim import hyperparameters as hp
 from grng.optim.base import ParamsInput
-from grng.optim.hessian import (
-    MathAttention,
-    RandomStateRecorder,
-    double_backprop,
-    finite_difference,
-    free_graph,
-    silence_create_graph_warning,
-)
 from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
+from grng.optim.regularised import GradientRegularised
 from grng.optim.settings import KroneckerSettings, check_kronecker
 
 
-class RENG(NaturalGradient):
+class RENG(GradientRegularised, NaturalGradient):
     """RENG, regularised explicit natural gradient.
 
     Args:
@@ -42,15 +34,18 @@ class RENG(NaturalGradient):
         rho: ρ, strength of the gradient regularisation.
         hvp: `double_backprop` (the loss's backward then needs `create_graph=optimizer.is_second_order`) or
             `finite_difference` (`step` then needs a closure).
+        regularize_every: k: the term is k ρ H g at every k-th step, and nothing between.
+        rho_warmup_steps: First steps without the term; a learning-rate warm-up's length, for one.
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         momentum: β.
         damping: λ, constant.
-        kl_clip: κ, bound of lr²·δᵀv; None for no trust region.
+        kl_clip: κ, bound of lr²·δᵀFδ; None for no trust region.
         ema: Decay of the moving averages of A and G.
         curvature_interval: Steps between updates of A and G.
         inverse_interval: Steps between refreshes of the inverses.
         curvature_batch: Share of the batch on which curvature is measured.
         damping_form: `factored` or `exact`.
+        eigenvalue_correction: EKFAC: measured eigenvalues in the eigenbases instead of s_G s_Aᵀ (exact form only).
         step_norm: `rms` for a normalised step, or `none`.
         momentum_form: `gradient` or `step`.
         other_parameters: `adamw` or `diagonal`.
@@ -58,7 +53,7 @@ class RENG(NaturalGradient):
         inverse: `auto`, `newton`, `cholesky`, `eigh`.
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         max_factor_size: Layers with a wider factor are left to `other_parameters`.
         seed: Of the optimizer's own generator (sampled labels).
 
@@ -74,6 +69,8 @@ class RENG(NaturalGradient):
         lr: hp.LearningRate = 0.002,
         rho: hp.Rho = 0.008,
         hvp: hp.HVP = "double_backprop",
+        regularize_every: hp.RegularizeEvery = 1,
+        rho_warmup_steps: hp.RhoWarmupSteps = 0,
         weight_decay: hp.WeightDecay = 0.05,
         momentum: hp.Momentum = 0.9,
         damping: hp.Damping = 0.005,
@@ -83,6 +80,7 @@ class RENG(NaturalGradient):
         inverse_interval: hp.InverseInterval = 10,
         curvature_batch: hp.CurvatureBatch = 1.0,
         damping_form: hp.DampingForm = "factored",
+        eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "rms",
         momentum_form: hp.MomentumForm = "gradient",
         other_parameters: hp.OtherParameters = "adamw",
@@ -95,80 +93,17 @@ class RENG(NaturalGradient):
         seed: int = 0,
     ) -> None:
         values = checked(RENG, locals())
-        self.hvp = hvp
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "damping": damping, "rho": rho}
         settings = KroneckerSettings.of(values)
         super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
-        silence_create_graph_warning()
-        self._attention = MathAttention(model, self._double_backprop_due)
-        self._random_state = RandomStateRecorder(model, self._finite_difference_due)
+        self._set_regulariser(hvp=hvp, regularize_every=regularize_every, rho_warmup_steps=rho_warmup_steps)
 
     @staticmethod
     def _check_together(values: Mapping[str, Any]) -> None:
         check_kronecker(values)
 
-    @property
-    def is_second_order(self) -> bool:
-        """Whether this step forms H g by double backprop."""
-        return self._double_backprop_due()
-
-    @property
-    def needs_closure(self) -> bool:
-        """Whether this step forms H g by a finite difference."""
-        return self._finite_difference_due()
-
-    def _regularises(self) -> bool:
-        return not self.suspended and any(group["rho"] > 0 for group in self.param_groups)
-
-    def _double_backprop_due(self) -> bool:
-        return self.hvp == "double_backprop" and self._regularises()
-
-    def _finite_difference_due(self) -> bool:
-        return self.hvp == "finite_difference" and self._regularises()
-
     def _vectors(
         self, gradients: dict[nn.Parameter, Tensor], closure: Callable[[], float] | None
     ) -> dict[nn.Parameter, Tensor]:
         """Return g + ρ H g, and free the graph of g."""
-        plain = {p: gradient.detach() for p, gradient in gradients.items()}
-        try:
-            product = self._hessian_product(gradients, plain, closure)
-        finally:
-            free_graph(self.model)
-        if product is None:
-            return plain
-        return {p: gradient + product[p] for p, gradient in plain.items()}
-
-    def _hessian_product(
-        self,
-        gradients: dict[nn.Parameter, Tensor],
-        plain: dict[nn.Parameter, Tensor],
-        closure: Callable[[], float] | None,
-    ) -> dict[nn.Parameter, Tensor] | None:
-        """Return ρ H g; with a ρ of its own in each group, the gradient of Σ_i (ρ_i/2)‖g_i‖², which is H (ρ ⊙ g)."""
-        rho = {p: group["rho"] for group in self.param_groups for p in group["params"]}
-        parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
-        if self.is_second_order:
-            return dict(zip(parameters, double_backprop(list(gradients.values()), parameters, vector), strict=True))
-        if not self.needs_closure:
-            return None
-        if closure is None:
-            raise GrngError(
-                "hvp=finite_difference needs a closure that recomputes loss and gradients of the same batch.",
-                where="step",
-                hint="Call optimizer.step(closure) where optimizer.needs_closure holds.",
-            )
-        self.suspended = True
-        try:
-            product = finite_difference(
-                parameters, list(plain.values()), vector, closure, self.model, self._random_state.state
-            )
-        finally:
-            self.suspended = False
-        return dict(zip(parameters, product, strict=True))
-
-    def close(self) -> None:
-        """Remove the hooks from the model."""
-        super().close()
-        self._attention.close()
-        self._random_state.close()
+        return self._regularised(gradients, closure)

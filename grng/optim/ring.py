@@ -46,12 +46,13 @@ class RING(NaturalGradient):
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         momentum: β.
         damping: λ, floor of λ_t.
-        kl_clip: κ, bound of lr²·δᵀv; None for no trust region.
+        kl_clip: κ, bound of lr²·δᵀFδ; None for no trust region.
         ema: Decay of the moving averages of A and G.
         curvature_interval: Steps between updates of A and G.
         inverse_interval: Steps between refreshes of the inverses.
         curvature_batch: Share of the batch on which curvature is measured.
         damping_form: `factored` or `exact`.
+        eigenvalue_correction: EKFAC: measured eigenvalues in the eigenbases instead of s_G s_Aᵀ (exact form only).
         step_norm: `rms` for a normalised step, or `none`.
         momentum_form: `gradient` or `step`.
         other_parameters: `adamw` or `diagonal`.
@@ -59,7 +60,7 @@ class RING(NaturalGradient):
         inverse: `auto`, `newton`, `cholesky`, `eigh`.
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         max_factor_size: Layers with a wider factor are left to `other_parameters`.
         seed: Of the optimizer's own generator (sampled labels).
 
@@ -86,6 +87,7 @@ class RING(NaturalGradient):
         inverse_interval: hp.InverseInterval = 10,
         curvature_batch: hp.CurvatureBatch = 1.0,
         damping_form: hp.DampingForm = "factored",
+        eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "rms",
         momentum_form: hp.MomentumForm = "gradient",
         other_parameters: hp.OtherParameters = "adamw",
@@ -115,14 +117,17 @@ class RING(NaturalGradient):
 
     def _measure_norms(self, gradients: dict[nn.Parameter, Tensor]) -> None:
         """Move n ← the average of the raw ‖g‖², per layer or global, at every step."""
+        if not gradients:
+            return
         norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values()), dtype=torch.float64), strict=True))
         squares = {p: norm.square() for p, norm in norms.items()}
-        total = torch.stack(list(squares.values())).sum() if squares else None
+        total = torch.stack(list(squares.values())).sum()
         for unit in self._partition.units:
+            if unit.layer is None and self.settings.other_parameters == "adamw":
+                continue  # AdamW has no damping to regularise
             own = [squares[p] for p in unit.parameters if p in squares]
             if own:
                 value = total if self.norm_scope == "global" else torch.stack(own).sum()
-                assert value is not None
                 move_average(self.state[unit.key], "gradient_square", value, self.norm_ema)
 
     def _damping(self, unit: Unit, group: dict[str, Any]) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from grng.errors import HyperparameterError
 from grng.optim.hyperparameters import refuse_ineffective
 
 
@@ -19,6 +20,7 @@ class KroneckerSettings:
     inverse_interval: int
     curvature_batch: float
     damping_form: str
+    eigenvalue_correction: bool
     step_norm: str
     momentum_form: str
     other_parameters: str
@@ -40,6 +42,12 @@ def check_kronecker(values: Mapping[str, Any]) -> None:
     Raises:
         HyperparameterError: Naming the hyperparameter and why.
     """
+    if values["eigenvalue_correction"] and values["damping_form"] != "exact":
+        raise HyperparameterError(
+            "eigenvalue_correction=True replaces eigenvalues, which damping_form=factored does not have.",
+            where="eigenvalue_correction",
+            hint="Choose damping_form=exact, or leave eigenvalue_correction out.",
+        )
     if values["damping_form"] == "exact":
         refuse_ineffective(values, "inverse", neutral="auto", because="damping_form=exact (eigenbases)")
     if values["step_norm"] == "rms":

@@ -40,7 +40,7 @@ class Sophia(CurvatureOptimizer):
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         hessian_interval: k, steps between curvature estimates.
         estimator: `gnb` (Sophia-G) or `hutchinson` (Sophia-H).
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         seed: Of the optimizer's own generator (sampled labels, Hutchinson vectors).
 
     Raises:
@@ -96,9 +96,12 @@ class Sophia(CurvatureOptimizer):
         if self.estimator != "gnb" or not self.hessian_due:
             return
         cotangent, _ = self.sampled_cotangent(outputs)
-        held = [p for group in self.param_groups for p in group["params"]]
+        held = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         for p, gradient in zip(held, self.gradients_of_outputs(outputs, list(held), cotangent), strict=True):
             self._observed.setdefault(p, DiagonalSum()).add(gradient)
+
+    def _forget(self) -> None:
+        self._observed = {}
 
     def _estimates(self, gradients: dict[nn.Parameter, Tensor]) -> dict[nn.Parameter, Tensor]:
         """Return ĥ per parameter where an estimate is due, else nothing."""

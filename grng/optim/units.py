@@ -35,26 +35,37 @@ class Partition:
         """The layers with Kronecker factors, in the model's order."""
         return [unit.layer for unit in self.units if unit.layer is not None]
 
-    def split(self, group: dict[str, Any], *, other_rule: str, other_lr: float | None) -> list[dict[str, Any]]:
-        """Part a parameter group by rule, so that a scheduler scales the learning rates of both rules alike."""
+    def split(
+        self,
+        group: dict[str, Any],
+        *,
+        other_rule: str,
+        other_lr: float | None,
+        default_lr: float,
+        layer_rule: str = "kronecker",
+    ) -> list[dict[str, Any]]:
+        """Part a parameter group by rule, so that a scheduler scales the learning rates of both rules alike.
+
+        A group's own lr (layer-wise decay, say) scales `other_lr` by as much as it differs from `default_lr`.
+        """
         covered = {p for unit in self.units if unit.layer is not None for p in unit.parameters}
         other = {**group, "rule": other_rule, "params": [p for p in group["params"] if p not in covered]}
         if other_rule == "adamw":
-            other["lr"] = DEFAULT_OTHER_LR if other_lr is None else other_lr
-        parts = [{**group, "rule": "kronecker", "params": [p for p in group["params"] if p in covered]}, other]
+            scale = group["lr"] / default_lr if "lr" in group and default_lr > 0 else 1.0
+            other["lr"] = scale * (DEFAULT_OTHER_LR if other_lr is None else other_lr)
+        parts = [{**group, "rule": layer_rule, "params": [p for p in group["params"] if p in covered]}, other]
         return [part for part in parts if part["params"]]
 
-    def coverage(self, model: nn.Module, *, other_rule: str) -> Coverage:
-        """Say for every parameter whether it has Kronecker factors, and if not, why and by which rule it is stepped."""
-        rule = {
-            p: "kronecker" if unit.layer is not None else other_rule for unit in self.units for p in unit.parameters
-        }
+    def coverage(self, model: nn.Module, *, other_rule: str, layer_rule: str = "kronecker") -> Coverage:
+        """Say for every parameter whether its layer's own rule steps it, and if not, why and by which rule it is."""
+        rule = {p: layer_rule if unit.layer is not None else other_rule for unit in self.units for p in unit.parameters}
         return Coverage(
             tuple(
                 CoverageRow(name, name.rpartition(".")[0], p.numel(), rule[p], self.reasons.get(p, ""))
                 for name, p in model.named_parameters()
                 if p in rule
-            )
+            ),
+            layer_rule,
         )
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-PAGES = [page for page in sorted(Path(__file__).parents[2].glob("docs/*.md")) if "```python" in page.read_text(encoding="utf-8")]
+PAGES = [
+    page
+    for page in sorted(Path(__file__).parents[2].glob("docs/*.md"))
+    if "```python" in page.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

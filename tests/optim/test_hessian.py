@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from grng.errors import GrngError
+from grng.optim.controls import GRSGD, GRAdamW
 from grng.optim.reng import RENG
 from grng.optim.sophia import Sophia
 from tests.oracles.dense import gradient_and_hvp
@@ -80,7 +81,9 @@ def test_the_second_pass_sees_the_same_dropout_and_leaves_statistics_and_random_
     torch.testing.assert_close(flat(list(difference.values())), flat(list(plain.values())), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda m: RENG(m), lambda m: Sophia(m, estimator="hutchinson", hessian_interval=1)])
+@pytest.mark.parametrize(
+    "make", [RENG, GRSGD, GRAdamW, lambda m: Sophia(m, estimator="hutchinson", hessian_interval=1)]
+)
 def test_no_graph_outlives_the_step(make: Any) -> None:
     model = mlp()
     optimizer = make(model)

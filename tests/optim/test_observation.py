@@ -21,10 +21,10 @@ def first_weight(model: nn.Module) -> Tensor:
     return next(model.parameters())
 
 
-OURS = ["kfac", "ring", "reng", "r-kalman", "sophia-g", "sophia-h"]
+OURS = ["kfac", "ring", "reng", "r-kalman", "sophia-g", "sophia-h", "gr-sgd", "gr-adamw"]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [*OURS, "sam"])
 @pytest.mark.parametrize("make", [lambda inplace: SmallCNN(inplace=inplace), lambda inplace: _plain(inplace)])
 def test_the_first_step_is_the_same_with_activations_in_place(name: str, make: Any) -> None:
     inputs, targets = class_batch(features=(2, 9, 8), classes=3)
@@ -54,8 +54,14 @@ def _plain(inplace: bool) -> nn.Module:
     [
         ("kfac", {"fisher": "empirical", "other_parameters": "diagonal"}),
         ("ring", {"fisher": "empirical"}),
+        ("kfac", {"fisher": "empirical", "damping_form": "exact", "eigenvalue_correction": True}),
         ("reng", {"fisher": "empirical", "rho": 0.0}),
+        ("reng", {"fisher": "empirical", "rho": 0.3}),
+        ("gr-sgd", {"rho": 0.3}),
+        ("gr-adamw", {"rho": 0.3}),
         ("r-kalman", {}),
+        ("r-kalman", {"observation": "samples", "rows": 3}),
+        ("r-kalman", {"observation": "outputs"}),
         ("sophia-g", {}),
     ],
 )
@@ -69,7 +75,8 @@ def test_micro_batches_add_up_to_the_joined_batch(name: str, options: dict[str, 
         for x, y in zip(inputs.split(list(parts)), targets.split(list(parts)), strict=True):
             outputs = split(x)
             many.observe(outputs, y)  # type: ignore[attr-defined]
-            (F.cross_entropy(outputs, y) * len(x) / 12).backward()
+            second_order = many.is_second_order  # type: ignore[attr-defined]
+            (F.cross_entropy(outputs, y) * len(x) / 12).backward(create_graph=second_order)
         many.step()
         many.zero_grad()
     torch.testing.assert_close(flat(list(split.parameters())), flat(list(whole.parameters())), rtol=1e-6, atol=1e-9)

@@ -8,12 +8,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from grng.optim.registry import REGISTRY
 from grng.optimizers import create_optimizer
+from tests.oracles.nets import take_step
 
-NAMES = list(REGISTRY)
+CHOICES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in REGISTRY),
+    ("r-kalman", {"observation": "samples", "rows": 3}),
+    ("r-kalman", {"observation": "outputs"}),
+    ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 2, "memory": 2}),
+]
 
 
 class Drawn(nn.Module):
@@ -36,9 +41,9 @@ class Drawn(nn.Module):
         return out
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    name=st.sampled_from(NAMES),
+    choice=st.sampled_from(CHOICES),
     channels=st.integers(1, 3),
     groups=st.integers(1, 3),
     kernel=st.sampled_from([1, 3]),
@@ -56,7 +61,7 @@ class Drawn(nn.Module):
     seed=st.integers(0, 100),
 )
 def test_three_steps_stay_finite(
-    name: str,
+    choice: tuple[str, dict[str, Any]],
     channels: int,
     groups: int,
     kernel: int,
@@ -86,16 +91,13 @@ def test_three_steps_stay_finite(
         for key, p in model.named_parameters()
         if not p.requires_grad or key.startswith("unused")
     }
-    optimizer: Any = create_optimizer(name, model)
+    name, options = choice
+    optimizer: Any = create_optimizer(name, model, **options)
     optimizer.collect_diagnostics = True
     images = scale * torch.randn(batch, channels * groups, size, size).to(torch.float64 if double else torch.float32)
     labels = torch.randint(0, classes, (batch,))
     for _ in range(3):
-        outputs = model(images)
-        optimizer.observe(outputs, labels)
-        F.cross_entropy(outputs, labels).backward(create_graph=optimizer.is_second_order)
-        optimizer.step()
-        optimizer.zero_grad()
+        take_step(model, optimizer, images, labels)
     for key, p in model.named_parameters():
         assert torch.isfinite(p).all(), key
         assert key not in kept or torch.equal(p, kept[key]), key

@@ -14,6 +14,7 @@ from grng.optim.rkalman import RKalman
 from tests.oracles.nets import class_batch, flat, half_squared_error, mlp, take_step
 
 FILTER: dict[str, Any] = {
+    "momentum": 0.0,
     "lr": 1.0,
     "rho": 0.0,
     "forgetting": 1.0,
@@ -77,7 +78,14 @@ def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: Any) -> N
     inputs, targets = class_batch(batch=batch)
     grads = torch.autograd.grad(F.cross_entropy(model(inputs), targets), list(model.parameters()))
     optimizer = RKalman(
-        model, lr=1.0, rho=rho, initial_covariance=0.05, forgetting=1.0, update="none", covariance=covariance
+        model,
+        lr=1.0,
+        rho=rho,
+        initial_covariance=0.05,
+        forgetting=1.0,
+        momentum=0.0,
+        update="none",
+        covariance=covariance,
     )
     take_step(model, optimizer, inputs, targets)
     expected = 1.0 / (1.0 / 0.05 + batch * rho * float(flat(grads).square().sum()))

@@ -76,6 +76,13 @@ def class_batch(*, features: Sequence[int] = (5,), classes: int = 4, batch: int 
     return inputs, torch.randint(0, classes, (batch,), generator=generator)
 
 
+def binary_batch(*, features: Sequence[int] = (5,), outputs: int = 4, batch: int = 6, seed: int = 1) -> Batch:
+    """Random inputs `[batch, *features]` and labels 0 or 1 `[batch, outputs]`, both in float64."""
+    inputs, _ = class_batch(features=features, batch=batch, seed=seed)
+    generator = torch.Generator().manual_seed(seed + 1000)
+    return inputs, torch.randint(0, 2, (batch, outputs), generator=generator).double()
+
+
 def take_step(
     model: nn.Module, optimizer: Any, inputs: Tensor, targets: Tensor, loss: Callable[..., Tensor] = F.cross_entropy
 ) -> float:
@@ -98,6 +105,11 @@ def take_step(
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean over the batch of ½‖z − y‖², the Gaussian likelihood's loss."""
     return 0.5 * (outputs - targets).square().sum(dim=1).mean()
+
+
+def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the batch of the outputs' sum of binary cross-entropies, the Bernoulli likelihood's loss."""
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(dim=1).mean()
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

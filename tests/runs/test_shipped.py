@@ -19,7 +19,7 @@ TRAINING = [name for name in list_configs() if name.startswith("train/")]
 
 
 def test_every_main_optimizer_has_a_config() -> None:
-    names = {"sgd", "adamw", "kfac", "sophia-g", "sophia-h", "ring", "reng", "r-kalman"}
+    names = {"sgd", "adamw", "kfac", "sophia-g", "sophia-h", "ring", "reng", "r-kalman", "gr-sgd", "gr-adamw", "sam"}
     assert names <= {name.removeprefix("train/") for name in TRAINING}
     assert names <= {info.name for info in list_optimizers()}
 

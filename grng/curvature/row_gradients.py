@@ -1,0 +1,127 @@
+"""Row gradients: for groups of samples the sum of their gradients, all groups in one backward where a rule is known.
+
+For cotangents u_b (the gradient of sample b's loss with respect to the model's outputs) the row of group j is
+Σ_{b∈j} J_bᵀ u_b. Three ways, the first that applies:
+
+1. Linear and Conv2d: one batched product of layer inputs and output gradients, Σ_{b∈j} Σ_t e_bt a_btᵀ, at the cost of
+   a weight gradient whatever the number of rows;
+2. what meets the batch elementwise (norms' scale and shift, position tables, class tokens, layer scales): `broadcast`;
+3. anything else (tied weights, subclasses that transform their weight, embeddings): a backward for every group, exact
+   and dear.
+
+Where samples are coupled (BatchNorm) 1 and 2 cut the joined gradient by sample, as Kronecker factors do; the rows
+still add up to the batch's gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grng.curvature.broadcast import MeetingPoint, meeting_points
+from grng.curvature.capture import Use
+from grng.curvature.layers import Layer
+from grng.curvature.sample_groups import SampleGroups
+
+Pull = Callable[[list[Any], Tensor], Sequence[Tensor | None]]
+RowGradients = dict[nn.Parameter, Tensor]
+
+
+def row_gradients(
+    outputs: Tensor,
+    cotangent: Tensor,
+    parameters: Sequence[nn.Parameter],
+    *,
+    layers: Sequence[Layer],
+    uses: Mapping[str, Sequence[Use]],
+    groups: SampleGroups,
+    pull: Pull,
+) -> RowGradients:
+    """Return Σ_{b∈j} J_bᵀ u_b for every group j.
+
+    Args:
+        outputs: The model's outputs with their graph, `[batch, outputs]`.
+        cotangent: u, `[batch, outputs]`.
+        parameters: The parameters whose rows are wanted.
+        layers: Layers with a product rule; their parameters are taken where they are wanted.
+        uses: What the hooks captured in this forward, by layer name.
+        groups: The groups of samples.
+        pull: `(inputs, cotangent)` to the gradients of the outputs, keeping the graph.
+
+    Returns:
+        `[rows, *shape]` by parameter, in float32 or better; a parameter that the outputs do not depend on is missing.
+    """
+    wanted = set(parameters)
+    # an input that an in-place operation has changed since is not what the layer saw
+    ready = [
+        layer
+        for layer in layers
+        if layer.weight in wanted and layer.name in uses and all(use.intact() for use in uses[layer.name])
+    ]
+    by_product = {p for layer in ready for p in layer.parameters}
+    points = meeting_points(outputs.grad_fn, [p for p in parameters if p not in by_product])
+
+    edges = [use.edge for layer in ready for use in uses[layer.name]]
+    edges += [point.edge for found in points.values() for point in found]
+    gradients = iter(pull(list(edges), cotangent)) if edges else iter(())
+    rows: RowGradients = {}
+    dear = [p for p in parameters if p not in by_product and p not in points]
+    for layer in ready:
+        pairs = [(use, next(gradients)) for use in uses[layer.name]]
+        found_rows = _product_rows(layer, [(use.inputs, use.restore(e)) for use, e in pairs if e is not None], groups)
+        if found_rows is None:
+            dear += [p for p in layer.parameters if p in wanted]
+        else:
+            rows |= {p: found for p, found in found_rows.items() if p in wanted}
+    for p, own in points.items():
+        parts = [_point_rows(p, point, next(gradients), groups) for point in own]
+        if any(part is None for part in parts):
+            dear.append(p)
+        elif parts:
+            rows[p] = torch.stack([part for part in parts if part is not None]).sum(dim=0)
+    return rows | _backward_rows(cotangent, dear, groups, pull)
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _product_rows(layer: Layer, pairs: Sequence[tuple[Tensor, Tensor]], groups: SampleGroups) -> RowGradients | None:
+    """Rows of weight and bias; None where a use of the layer has no batch to be cut."""
+    batch, dtype = groups.batch, _wide(layer.weight)
+    rows: RowGradients = {}
+    for inputs, gradient in pairs:
+        a = layer.input_rows(inputs.to(dtype), batch=batch, samples=batch)
+        e = layer.gradient_rows(gradient.to(dtype), batch=batch, samples=batch)
+        if a.shape[1] != batch or e.shape[1] != batch:
+            return None
+        found = {layer.weight: groups.products(e, a).reshape(len(groups.sizes), *layer.weight.shape)}
+        if layer.bias is not None:
+            found[layer.bias] = groups.sums(e.sum(dim=2).transpose(0, 1)).reshape(len(groups.sizes), -1)
+        rows = {p: rows[p] + found[p] if p in rows else found[p] for p in found}
+    return rows
+
+
+def _point_rows(
+    parameter: nn.Parameter, point: MeetingPoint, gradient: Tensor | None, groups: SampleGroups
+) -> Tensor | None:
+    if gradient is None:
+        return torch.zeros(len(groups.sizes), *parameter.shape, dtype=_wide(parameter), device=parameter.device)
+    return point.rows(parameter, gradient.to(_wide(parameter)), groups)
+
+
+def _backward_rows(
+    cotangent: Tensor, parameters: Sequence[nn.Parameter], groups: SampleGroups, pull: Pull
+) -> RowGradients:
+    """One backward a group, its samples' cotangents alone not zero."""
+    if not parameters:
+        return {}
+    found = [pull(list(parameters), groups.mask(group, cotangent)) for group in range(len(groups.sizes))]
+    return {
+        p: torch.stack([row.to(_wide(p)) for row in column if row is not None])
+        for p, column in zip(parameters, zip(*found, strict=True), strict=True)
+        if column[0] is not None
+    }

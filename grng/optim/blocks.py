@@ -1,0 +1,71 @@
+"""One layer's block of the metric: refreshed from its factors, and applied to the vector that is preconditioned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grng.curvature.eigenvalues import SquaredGradients, carry_over
+from grng.curvature.inverse import NewtonReport
+from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
+from grng.curvature.layers import Layer
+from grng.curvature.layout import join_matrix, split_matrix
+from grng.optim.fisher import corrected_average, move_average
+from grng.optim.settings import KroneckerSettings
+
+SMALLEST_RMS = 1e-12
+
+
+def has_inverse(state: dict[str, Any]) -> bool:
+    """Whether the block was ever refreshed."""
+    return "G_inverse" in state or "G_vectors" in state
+
+
+def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, list[NewtonReport]]:
+    """Compute inverses (damped by `state["damping"]`) or eigenbases anew; an average of eigenvalues is carried over.
+
+    Returns:
+        Whether they are new (else the last good ones stay), and Newton's reports.
+    """
+    if settings.damping_form == "factored":
+        method = "cholesky" if settings.inverse == "auto" else settings.inverse
+        return refresh_inverses(state, state["damping"], decay=settings.ema, method=method)
+    old_a, old_g = state.get("A_vectors"), state.get("G_vectors")
+    good = refresh_eigenbases(state, decay=settings.ema)
+    if good and "eigenvalues" in state and old_a is not None and old_g is not None:
+        state["eigenvalues"] = carry_over(state["eigenvalues"], old_a, old_g, state["A_vectors"], state["G_vectors"])
+    return good, []
+
+
+def correct_eigenvalues(state: dict[str, Any], squares: SquaredGradients, decay: float) -> None:
+    """Move the average of the squared gradients in the present eigenbases."""
+    batch = squares.mean_square(state["A_vectors"], state["G_vectors"])
+    if batch is not None:
+        move_average(state, "eigenvalues", batch, decay)
+
+
+def direction(
+    layer: Layer, state: dict[str, Any], vectors: Sequence[Tensor], settings: KroneckerSettings
+) -> list[Tensor]:
+    """Return −(block)⁻¹ V for the layer's weight and, where it has one, bias."""
+    matrix = join_matrix(vectors[0], vectors[1] if layer.bias is not None else None, layer.groups)
+    if "G_inverse" in state:
+        step = precondition_factored(state, matrix)
+    elif "G_vectors" in state:
+        step = precondition_exact(
+            state, matrix, state["damping"], corrected_average(state, "eigenvalues", settings.ema)
+        )
+    else:  # never observed (used outside of the observed outputs): there is no metric to speak of but the identity
+        step = matrix
+    weight, bias = split_matrix(step.neg_(), layer.weight.shape, has_bias=layer.bias is not None)
+    return [weight] if bias is None else [weight, bias]
+
+
+def normalised(steps: list[Tensor]) -> list[Tensor]:
+    """Scale one unit's step to root-mean-square 1 (`step_norm="rms"`); a zero step stays zero."""
+    count = sum(step.numel() for step in steps)
+    rms = (torch.stack([step.square().sum() for step in steps]).sum() / count).sqrt().clamp(min=SMALLEST_RMS)
+    return [step / rms for step in steps]

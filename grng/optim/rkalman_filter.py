@@ -1,0 +1,178 @@
+"""The recursion that R-Kalman's filters over all weights share: predict, regularise, observe, move.
+
+    1. predict      P ← min(P/γ + q, P₀)
+    2. regularise   P ← P ⊘ (1 + B ρ ‖g‖² P)
+    3. observe      Δθ and the fall of P: see `rkalman_loss`, `rkalman_samples`, `rkalman_outputs`
+    4. move         θ ← θ − lr·w·θ;  m ← β m + (1−β) Δθ, bias-corrected;  θ ← θ + lr m
+
+P is a variance an entry (`covariance="diagonal"`) or a tensor (`"block"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from grng.curvature.coverage import Coverage
+from grng.curvature.layers import Layer, find_layers
+
+if TYPE_CHECKING:
+    from grng.optim.rkalman import RKalman
+
+Tensors = dict[nn.Parameter, Tensor]
+
+
+class Filter(Protocol):
+    """What `RKalman` asks of a mode; the optimizer is given, so that a filter holds no reference to it."""
+
+    def split(self, model: nn.Module, held: Sequence[nn.Parameter], group: dict[str, Any]) -> list[dict[str, Any]]:
+        """Part a parameter group by the rule that steps it; `held` are all parameters of the optimizer."""
+
+    def watched(self, model: nn.Module, held: Sequence[nn.Parameter]) -> list[Layer]:
+        """Return the layers whose inputs and output gradients are wanted."""
+
+    def coverage(self, model: nn.Module) -> Coverage | None:
+        """Say which parameter is stepped by which rule, or None where one rule serves all."""
+
+    def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
+        """Take note of one micro-batch."""
+
+    def step(self, optimizer: RKalman) -> None:
+        """Take the step."""
+
+    def forget(self) -> None:
+        """Forget what was observed for the coming step."""
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return what was measured in the last step."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what is to be saved beside the parameters' state."""
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:
+        """Load what `state` returned."""
+
+
+class GlobalFilter:
+    """One filter over all weights; subclasses say what is observed.
+
+    Args:
+        values: The optimizer's hyperparameters, defaults filled in.
+    """
+
+    needs_layers = False
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.rho: float = values["rho"]
+        self.initial_covariance: float = values["initial_covariance"]
+        self.forgetting: float = values["forgetting"]
+        self.process_noise: float = values["process_noise"]
+        self.covariance: str = values["covariance"]
+        self.update: str = values["update"]
+        self.last: dict[str, float] = {}
+
+    # --- what subclasses say
+
+    def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
+        """Take note of one micro-batch."""
+        raise NotImplementedError
+
+    def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
+        """Return Δθ / lr, and lower `covariance` (the state's own tensors) by what was observed."""
+        raise NotImplementedError
+
+    # --- the recursion
+
+    def step(self, optimizer: RKalman) -> None:
+        """Predict, regularise, observe, move."""
+        groups = optimizer.param_groups
+        gradients = {p: p.grad.detach() for group in groups for p in group["params"] if p.grad is not None}
+        if not gradients:
+            self.forget()
+            return
+        square = torch.stack(
+            [norm.square() for norm in torch._foreach_norm(list(gradients.values()), dtype=torch.float64)]
+        ).sum()
+        precision = optimizer.samples * self.rho * square
+        covariance = {p: self._predicted(optimizer.state[p], p, precision) for p in gradients}
+        steps = self.steps(optimizer, gradients, covariance)
+        for group in groups:
+            for p in group["params"]:
+                if p in steps:
+                    _move(optimizer.state[p], p, steps[p], group)
+        if optimizer.collect_diagnostics:
+            self.last |= self._summary(covariance)
+
+    def forget(self) -> None:
+        """Forget what was observed for the coming step."""
+
+    def _predicted(self, state: dict[str, Any], p: nn.Parameter, precision: Tensor) -> Tensor:
+        """Predict and regularise: P ← min(P/γ + q, P₀), then P ⊘ (1 + precision · P); `precision` is B ρ ‖g‖²."""
+        if "covariance" not in state:
+            shape = p.shape if self.covariance == "diagonal" else ()
+            state["covariance"] = torch.full(
+                shape, self.initial_covariance, dtype=torch.promote_types(p.dtype, torch.float32), device=p.device
+            )
+        variance: Tensor = state["covariance"]
+        variance.div_(self.forgetting).add_(self.process_noise).clamp_(max=self.initial_covariance)
+        return variance.div_(1.0 + precision.to(variance.dtype) * variance)
+
+    def lower(self, variance: Tensor, fall: Tensor) -> None:
+        """P ← P − fall, `fall` an entry of diag(K H P) each; a tensor's one variance falls by their mean."""
+        # rounding must not make a variance negative
+        variance.sub_(fall if self.covariance == "diagonal" else fall.mean()).clamp_(min=0.0)
+
+    def inform(self, variance: Tensor, information: Tensor) -> None:
+        """P ← P ⊘ (1 + P ⊙ information), `information` an entry of diag(Hᵀ R⁻¹ H) each."""
+        variance.div_(1.0 + variance * (information if self.covariance == "diagonal" else information.mean()))
+
+    # --- one rule for all parameters
+
+    def split(self, model: nn.Module, held: Sequence[nn.Parameter], group: dict[str, Any]) -> list[dict[str, Any]]:
+        """Leave the group whole."""
+        return [group]
+
+    def watched(self, model: nn.Module, held: Sequence[nn.Parameter]) -> list[Layer]:
+        """Return the Linear and Conv2d layers where rows are wanted, else none."""
+        return find_layers(model, set(held), max_factor_size=None)[0] if self.needs_layers else []
+
+    def coverage(self, model: nn.Module) -> Coverage | None:
+        """Return None: one rule serves all."""
+        return None
+
+    def _summary(self, covariance: Tensors) -> dict[str, float]:
+        sizes = [p.numel() if self.covariance == "block" else 1 for p in covariance]
+        variances = list(covariance.values())
+        return {
+            "covariance_trace": sum(
+                float(variance.sum(dtype=torch.float64)) * size for variance, size in zip(variances, sizes, strict=True)
+            ),
+            "covariance_max": max(float(variance.max()) for variance in variances),
+            "covariance_min": min(float(variance.min()) for variance in variances),
+        }
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return what was measured in the last step."""
+        return dict(self.last)
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: all is in the parameters' state."""
+        return {}
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:
+        """Load nothing."""
+
+
+def _move(state: dict[str, Any], p: nn.Parameter, step: Tensor, group: dict[str, Any]) -> None:
+    if group["weight_decay"]:
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+    if group["momentum"]:
+        if "momentum_buffer" not in state:
+            state.update(momentum_buffer=torch.zeros_like(p), momentum_updates=0)
+        state["momentum_updates"] += 1
+        buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(step, alpha=1.0 - group["momentum"])
+        step = buffer / (1.0 - group["momentum"] ** state["momentum_updates"])
+    p.add_(step, alpha=group["lr"])

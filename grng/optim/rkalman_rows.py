@@ -1,0 +1,103 @@
+"""Rows of samples for R-Kalman: gathered over the micro-batches of a step, and the small systems that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from grng.curvature.layers import Layer
+from grng.curvature.row_gradients import RowGradients, row_gradients
+from grng.curvature.sample_groups import SampleGroups, merge_plan
+
+if TYPE_CHECKING:
+    from grng.optim.rkalman import RKalman
+
+
+class GatheredRows:
+    """Σ_{b∈j} J_bᵀ u_b for groups j of consecutive samples, over the micro-batches of one step.
+
+    Every micro-batch gives up to `limit` rows; `merged` adds neighbouring ones up to `limit` for the whole step, which
+    are the rows of the joined batch where `limit` divides the micro-batches.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._parts: list[tuple[int, RowGradients]] = []
+
+    def gather(
+        self,
+        optimizer: RKalman,
+        outputs: Tensor,
+        cotangent: Tensor,
+        parameters: Sequence[nn.Parameter],
+        *,
+        layers: Sequence[Layer],
+        limit: int,
+    ) -> None:
+        """Add one micro-batch.
+
+        Args:
+            optimizer: Gives the captured uses of the layers and the backward.
+            outputs: The model's outputs with their graph, `[batch, outputs]`.
+            cotangent: u, `[batch, outputs]`.
+            parameters: The parameters whose rows are wanted.
+            layers: The layers with a product rule.
+            limit: Most rows.
+        """
+        groups = SampleGroups.split(outputs.shape[0], limit)
+        rows = row_gradients(
+            outputs,
+            cotangent,
+            parameters,
+            layers=layers,
+            uses=optimizer.take_uses(),
+            groups=groups,
+            pull=lambda inputs, u: optimizer.gradients_of_outputs(outputs, inputs, u),
+        )
+        self.sizes += groups.sizes
+        self._parts.append((len(groups.sizes), rows))
+
+    def merged(self, limit: int) -> tuple[RowGradients, list[int]]:
+        """Return at most `limit` rows `[rows, *shape]` by parameter, and how many samples each row sums over."""
+        lengths = merge_plan(self.sizes, limit)
+        ends = list(accumulate(lengths))
+        sizes = [sum(self.sizes[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+        found = {p: None for _, rows in self._parts for p in rows}
+        return {p: self._joined(p, lengths) for p in found}, sizes
+
+    def _joined(self, p: nn.Parameter, lengths: Sequence[int]) -> Tensor:
+        if len(self._parts) == 1:
+            return self._parts[0][1][p]
+        like = next(rows[p] for _, rows in self._parts if p in rows)
+        # a micro-batch that did not use the parameter says nothing about it
+        every = torch.cat([rows[p] if p in rows else like.new_zeros(count, *p.shape) for count, rows in self._parts])
+        return torch.stack([part.sum(dim=0) for part in every.split(list(lengths))])
+
+
+def positive_factor(matrix: Tensor, attempts: int = 6) -> Tensor | None:
+    """Return the Cholesky factor of a positive semi-definite matrix, its diagonal raised by rounding's size if need be.
+
+    Args:
+        matrix: `[n, n]`, symmetric.
+        attempts: How often the diagonal is raised, tenfold each time.
+
+    Returns:
+        L with L Lᵀ = matrix, or None for a matrix that is not finite, or zero.
+    """
+    largest = matrix.diagonal().max()
+    if not bool(torch.isfinite(matrix).all()) or not bool(largest > 0):
+        return None
+    jitter = 0.0
+    for attempt in range(attempts):
+        shifted = matrix.clone()
+        shifted.diagonal().add_(jitter * largest)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if not bool(failed):
+            return factor
+        jitter = torch.finfo(matrix.dtype).eps * matrix.shape[0] * 10.0**attempt
+    return None

@@ -1,0 +1,102 @@
+"""`observation="samples"`: r rows, each the sum over a group of samples; a natural-gradient step in function space.
+
+    h_j = −Σ_{b∈j} ∇ℓ_b,   noise R·n_j,   innovation ν_j = R·n_j     for group j of n_j samples (B/r where r divides B)
+    S = H P Hᵀ + diag(R·n_j),   Δθ = P Hᵀ S⁻¹ ν,   P ← P − diag(P Hᵀ S⁻¹ H P)
+
+so that Hᵀ diag(R·n_j)⁻¹ ν = −B g. Only S, r × r, is ever solved. `update="information"`: P ← P ⊘ (1 + P ⊙ Σ_j h_j⊙h_j
+/ (R n_j)); the step is that of the P before it. ℓ is the likelihood's loss with the data's targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from grng.curvature.row_gradients import RowGradients
+from grng.optim.rkalman_filter import GlobalFilter, Tensors
+from grng.optim.rkalman_rows import GatheredRows, positive_factor
+
+if TYPE_CHECKING:
+    from grng.optim.rkalman import RKalman
+
+
+class SamplesFilter(GlobalFilter):
+    """Observes groups of samples.
+
+    Args:
+        values: The optimizer's hyperparameters, defaults filled in.
+    """
+
+    needs_layers = True
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.rows: int = values["rows"]
+        self.noise: float = values["noise"]
+        self.failed_solves = 0
+        self._gathered = GatheredRows()
+
+    def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
+        """Gather Σ_{b∈j} ∇ℓ_b (which is −h_j)."""
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        cotangent = optimizer.likelihood.output_gradient(outputs.detach(), targets)
+        self._gathered.gather(optimizer, outputs, cotangent, held, layers=optimizer.watched, limit=self.rows)
+
+    def forget(self) -> None:
+        """Forget the rows."""
+        self._gathered = GatheredRows()
+
+    def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
+        """Return Δθ / lr = P Hᵀ S⁻¹ ν, and lower P."""
+        rows, sizes = self._gathered.merged(self.rows)
+        self.forget()
+        rows = {p: rows[p] for p in gradients if p in rows}
+        noise = self.noise * torch.tensor(sizes, dtype=torch.float64)
+        spread = _spread(rows, covariance, like=noise)
+        innovation_variance = spread + torch.diag(noise.to(spread.device))
+        factor = positive_factor(innovation_variance)
+        if optimizer.collect_diagnostics:
+            self.last = {
+                "innovation_variance": float(innovation_variance.diagonal().mean()),
+                "noise": float(noise.mean()),
+                "failed_solves": float(self.failed_solves + (factor is None)),
+            }
+        if factor is None:  # rows that are not finite teach nothing
+            self.failed_solves += 1
+            return {p: torch.zeros_like(p) for p in gradients}
+        weights = torch.cholesky_solve(noise.to(factor.device)[:, None], factor)[:, 0]  # S⁻¹ ν
+        # a product with the small inverse costs far less than a triangular solve of every weight
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
+        steps = {p: torch.zeros_like(p) for p in gradients}
+        for p, found in rows.items():
+            matrix = found.flatten(1)
+            total = (weights.to(matrix.dtype) @ matrix).reshape(p.shape)
+            steps[p] = -(covariance[p] * total).to(p.dtype)
+            if self.update == "joint":
+                half = inverse.to(matrix.dtype) @ matrix  # L⁻¹ H, whose squares add up to diag(Hᵀ S⁻¹ H)
+                self.lower(covariance[p], covariance[p].square() * half.square().sum(dim=0).reshape(p.shape))
+            elif self.update == "information":
+                precisions = (1.0 / noise).to(matrix)
+                self.inform(covariance[p], (precisions @ matrix.square()).reshape(p.shape))
+        return steps
+
+    def state(self) -> dict[str, Any]:
+        """Return the count of failed solves."""
+        return {"failed_solves": self.failed_solves}
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:
+        """Load the count of failed solves."""
+        self.failed_solves = int(saved["failed_solves"])
+
+
+def _spread(rows: RowGradients, covariance: Tensors, *, like: Tensor) -> Tensor:
+    """Return H P Hᵀ, `[rows, rows]` in float64."""
+    total = torch.zeros(len(like), len(like), dtype=torch.float64)
+    for p, found in rows.items():
+        matrix = found.flatten(1)
+        scaled = matrix * covariance[p].sqrt().reshape(-1)
+        total = total.to(p.device) + (scaled @ scaled.mT).double()
+    return total
