@@ -95,6 +95,7 @@ class Parameters(Record):
     kronecker: int | None = None
     diagonal: int | None = None
     adamw: int | None = None
+    filter: int | None = None
 
 
 class Pairing(Record):

@@ -26,7 +26,7 @@ from grng.training.schedule import Schedule
 from grng.training.seeding import derive, preserved_rng, rng_state, seed_global, seeded, set_rng_state
 from grng.training.step import Coverage, StepOutcome, TrainableOptimizer, train_step
 
-_PRECONDITIONERS = ("kronecker", "diagonal", "adamw")
+_PRECONDITIONERS = ("kronecker", "diagonal", "adamw", "filter")
 
 
 @dataclass
