@@ -119,9 +119,10 @@ def table(output: Path) -> str:
     for optimizer in SPACES:
         rows = []
         for folder in sorted((output / optimizer).glob("*")):
-            results = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
-            if not results:
-                continue
+            stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
+            results = [result for result in stored if result["status"] in ("finished", "diverged")]
+            if len(results) < len(MODELS) * len(TUNING_SEEDS):
+                continue  # not done yet
             by_model = {
                 model: [
                     r["final"]["val_accuracy"] if r["status"] == "finished" else 0.0
@@ -130,8 +131,6 @@ def table(output: Path) -> str:
                 ]
                 for model in MODELS
             }
-            if not all(by_model.values()):
-                continue
             given = {name: results[0]["hyperparameters"][name] for name in SPACES[optimizer]}
             means = {model: statistics.mean(values) for model, values in by_model.items()}
             rows.append(

@@ -42,7 +42,7 @@ def test_keys_are_those_of_the_documented_schema() -> None:
     times = "total_s train_s step_ms step_ms_median data_ms forward_ms observe_ms backward_ms optimizer_ms shared"
     assert list(stored["time"]) == times.split()
     assert list(stored["memory"]) == ["growth_mb", "optimizer_state_bytes", "peak_mb"]
-    assert list(stored["parameters"]) == ["total", "trainable", "kronecker", "diagonal", "adamw"]
+    assert list(stored["parameters"]) == ["total", "trainable", "kronecker", "diagonal", "adamw", "filter"]
     assert list(stored["pairing"]) == ["init_sha256", "batches_sha256"]
     environment = "grng torch timm python platform device device_name threads cpu_count"
     assert list(stored["environment"]) == environment.split()
