@@ -80,21 +80,14 @@ def measure(config: RunConfig, directory: Path, *, on_event: EventHandler, time_
     """Measure the time of a step: the runner of calibrations; nothing is written."""
     from datetime import UTC, datetime
 
-    from grng.runs.identity import run_id
+    from grng.runs.identity import described
     from grng.runs.result import RunResult, Time
     from grng.training.calibrate import measure_step_seconds
 
     now = datetime.now(UTC)
     return RunResult(
         status="finished",
-        label=config.label or config.optimizer.name,
-        optimizer=config.optimizer.name,
-        hyperparameters=config.optimizer.hyperparameters,
-        model=config.model.name,
-        dataset=config.dataset.name,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
-        run_id=run_id(config),
+        **described(config),
         time=Time(step_ms=1000 * measure_step_seconds(config), shared=time_shared),
         created=now,
         finished=datetime.now(UTC),

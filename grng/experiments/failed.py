@@ -39,7 +39,7 @@ def record_failure(config: RunConfig, directory: Path, message: str) -> RunResul
     Raises:
         RunDirectoryError: If it cannot be written.
     """
-    from grng.runs.identity import run_id
+    from grng.runs.identity import described
     from grng.runs.result import RunResult
     from grng.runs.rundir import RunDirectory
 
@@ -53,15 +53,7 @@ def record_failure(config: RunConfig, directory: Path, message: str) -> RunResul
         status="failed",
         reason="crash",
         message=message,
-        label=config.label or config.optimizer.name,
-        optimizer=config.optimizer.name,
-        hyperparameters=config.optimizer.hyperparameters,
-        model=config.model.name,
-        dataset=config.dataset.name,
-        seed=config.seed,
-        epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
-        run_id=run_id(config),
+        **described(config),
         created=now,
         finished=now,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from typing import Any
 
 from grng.runs.config import RunConfig
 
@@ -46,3 +47,18 @@ def directory_name(label: str) -> str:
         return kept
     digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{kept.strip('.')}~{digest}"
+
+
+def described(config: RunConfig) -> dict[str, Any]:
+    """Return what a `RunResult` says of a run before anything is measured: what repeats the resolved config."""
+    return {
+        "label": config.label or config.optimizer.name,
+        "optimizer": config.optimizer.name,
+        "hyperparameters": config.optimizer.hyperparameters,
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "epochs": config.training.epochs,
+        "batch_size": config.training.batch_size,
+        "run_id": run_id(config),
+    }

@@ -13,7 +13,7 @@ import torch
 
 from grng._version import __version__
 from grng.runs.config import RunConfig
-from grng.runs.identity import run_id
+from grng.runs.identity import described
 from grng.runs.result import Best, Environment, Final, Memory, Pairing, Reason, RunResult, Status, Target, Time
 from grng.training.device import device_name
 from grng.training.evaluate import Scores
@@ -59,15 +59,7 @@ def build_result(
         status=status,
         reason=reason,
         message=message,
-        label=config.label or config.optimizer.name,
-        optimizer=config.optimizer.name,
-        hyperparameters=config.optimizer.hyperparameters,
-        model=config.model.name,
-        dataset=config.dataset.name,
-        seed=config.seed,
-        epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
-        run_id=run_id(config),
+        **described(config),
         resumed_from_step=circumstances.resumed_from_step,
         created=circumstances.created,
         finished=datetime.now(UTC),
