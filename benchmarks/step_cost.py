@@ -128,7 +128,10 @@ def main() -> None:
     print(text)
     if arguments.markdown:
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
-        arguments.markdown.write_text(text, encoding="utf-8")
+        title = (
+            "# Step time beside AdamW's\n\nMade by `python benchmarks/step_cost.py`, which says what is measured.\n\n"
+        )
+        arguments.markdown.write_text(title + text, encoding="utf-8")
 
 
 if __name__ == "__main__":
