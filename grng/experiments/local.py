@@ -190,11 +190,11 @@ def _listen(channel: Connection, on_event: EventHandler) -> worker.Done | worker
     """Pass events on until the worker's last word, which is returned; None: it died without one."""
     while True:
         try:
-            message = channel.recv()
+            message: worker.Done | worker.Failed | worker.Stopped | worker.Event = channel.recv()
         except (EOFError, OSError):
             return None
         if not isinstance(message, worker.Event):
-            return message  # type: ignore[no-any-return]
+            return message
         on_event(message.event)
 
 
