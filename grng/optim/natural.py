@@ -12,6 +12,7 @@ Source: Martens & Grosse 2015 (K-FAC); what RING and RENG change stands in their
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.partial_forward import PartialForward, inner_module
 from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Partition, Unit, partition, scaled_other_lr
 
@@ -67,6 +69,10 @@ class NaturalGradient(CurvatureOptimizer):
         self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
         parts = [part for group in groups for part in self._split(group)]
         super().__init__(model, parts, defaults, likelihood=likelihood, seed=seed)
+        self._partial: PartialForward | None = None
+        self._measuring = False  # while the optimizer itself repeats the forward
+        if settings.curvature_batch < 1.0:
+            self._partial = PartialForward(model, self._repeats)
         self._watch()
 
     # --- which parameter is stepped by which rule
@@ -129,6 +135,8 @@ class NaturalGradient(CurvatureOptimizer):
         """Remove the hooks from the model."""
         if self._capture is not None:
             self._capture.close()
+        if self._partial is not None:
+            self._partial.close()
 
     # --- observation
 
@@ -138,12 +146,19 @@ class NaturalGradient(CurvatureOptimizer):
         return self.steps % self.settings.curvature_interval == 0
 
     def _armed(self) -> bool:
+        return self.curvature_due and (self._measuring or not self.suspended) and self.model.training
+
+    def _repeats(self) -> bool:
+        """Whether the coming forward is one of which a part will be repeated."""
         return self.curvature_due and not self.suspended and self.model.training
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         if not self.curvature_due or self._capture is None:
             return
-        settings = self.settings
+        settings, share = self.settings, self.settings.curvature_batch
+        part = self._repeated(outputs.shape[0])
+        if part is not None:
+            outputs, targets, share = part, targets[: part.shape[0]], 1.0
         others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
         self._statistics.gather(
             self,
@@ -153,10 +168,25 @@ class NaturalGradient(CurvatureOptimizer):
             uses=self._capture.take(),
             diagonal=others if settings.other_parameters == "diagonal" else [],
             fisher=settings.fisher,
-            share=settings.curvature_batch,
+            share=share,
             weight_sharing=settings.weight_sharing,
             eigenvalues=settings.eigenvalue_correction,
         )
+
+    def _repeated(self, batch: int) -> Tensor | None:
+        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples from a forward of their own, if it can be."""
+        samples = math.ceil(self.settings.curvature_batch * batch)
+        if self._partial is None or samples == batch:
+            return None
+        assert self._capture is not None
+        kept, self._measuring, self.suspended = self._capture.take(), True, True
+        try:
+            outputs = self._partial.run(inner_module(self.model), batch, samples)
+        finally:
+            self._measuring, self.suspended = False, False
+        if outputs is None:
+            self._capture.uses = kept
+        return outputs
 
     def require_observed(self) -> None:
         """Only a step that updates the factors needs the outputs."""
