@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
@@ -15,8 +14,6 @@ from grng.curvature.layers import Layer
 from grng.curvature.layout import join_matrix, split_matrix
 from grng.optim.fisher import corrected_average, move_average
 from grng.optim.settings import KroneckerSettings
-
-SMALLEST_RMS = 1e-12
 
 
 def has_inverse(state: dict[str, Any]) -> bool:
@@ -60,12 +57,5 @@ def direction(
         )
     else:  # never observed (used outside of the observed outputs): there is no metric to speak of but the identity
         step = matrix
-    weight, bias = split_matrix(step.neg_(), layer.weight.shape, has_bias=layer.bias is not None)
+    weight, bias = split_matrix(step.neg(), layer.weight.shape, has_bias=layer.bias is not None)
     return [weight] if bias is None else [weight, bias]
-
-
-def normalised(steps: list[Tensor]) -> list[Tensor]:
-    """Scale one unit's step to root-mean-square 1 (`step_norm="rms"`); a zero step stays zero."""
-    count = sum(step.numel() for step in steps)
-    rms = (torch.stack([step.square().sum() for step in steps]).sum() / count).sqrt().clamp(min=SMALLEST_RMS)
-    return [step / rms for step in steps]

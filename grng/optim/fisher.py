@@ -10,8 +10,9 @@ enumerated ones a random sign a sample (which leaves e eᵀ as it is) makes them
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -101,6 +102,17 @@ def move_average(state: dict[str, object], key: str, batch: Tensor, decay: float
     updates = state.get(f"{key}_updates", 0)
     assert isinstance(updates, int)
     state[f"{key}_updates"] = updates + 1
+
+
+def move_averages(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor], decay: float) -> None:
+    """Move the averages `state[key]` of several states at once; the values are finite."""
+    for state, value in zip(states, values, strict=True):
+        if key not in state:
+            state[key], state[f"{key}_updates"] = torch.zeros_like(value), 0
+        state[f"{key}_updates"] += 1
+    averages = [state[key] for state in states]
+    torch._foreach_mul_(averages, decay)
+    torch._foreach_add_(averages, list(values), alpha=1.0 - decay)
 
 
 def corrected_average(state: dict[str, object], key: str, decay: float) -> Tensor | None:

@@ -22,17 +22,18 @@ from torch import Tensor, nn
 
 from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
-from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
 from grng.errors import GrngError
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
-from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
+from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
 from grng.optim.partial_forward import PartialForward, inner_module
+from grng.optim.refreshes import spread_refreshes
 from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Partition, Unit, partition, scaled_other_lr
+from grng.optim.update import move, nesterov, normalise, trust_region
 
 
 class NaturalGradient(CurvatureOptimizer):
@@ -100,11 +101,12 @@ class NaturalGradient(CurvatureOptimizer):
             self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
 
     def _watch(self) -> None:
-        """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
+        """Plan the refreshes and hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
         if self._capture is not None:
             self._capture.close()
         ask = weakref.WeakMethod(self._armed)
         modules = {layer.name: layer.module for layer in self._partition.layers}
+        self._phases = spread_refreshes(self._partition.layers, self.settings.inverse_interval)
         self._capture = Capture(self.model, modules, lambda: (armed := ask()) is not None and armed())
         weakref.finalize(self, self._capture.close)
 
@@ -228,26 +230,26 @@ class NaturalGradient(CurvatureOptimizer):
         self._exclude_unseen(statistics)
         self._measure_norms({p: gradient.detach() for p, gradient in gradients.items()})
         self._reports = []
-        directions: dict[nn.Parameter, Tensor] = {}
-        decrease = torch.zeros((), dtype=torch.float64)
-        for unit in self._partition.units:
-            group = group_of[unit.key]
-            if unit.key not in vectors or (unit.layer is None and self.settings.other_parameters == "adamw"):
-                continue
-            mixed = [self._with_momentum(p, vectors.get(p), group["momentum"]) for p in unit.parameters]
-            if unit.layer is not None:
-                steps = self._layer_step(unit, mixed, group, statistics.squares.get(unit.layer.name))
-            else:
-                steps = [self._diagonal_step(unit, mixed[0], group)]
-            if self.settings.step_norm == "rms":
-                steps = normalised(steps)
-            for p, step, vector in zip(unit.parameters, steps, mixed, strict=True):
-                directions[p] = step.to(p.dtype)
-                if self.settings.kl_clip is not None:
-                    decrease = decrease.to(p.device) - group_of[p]["lr"] ** 2 * (step * vector).sum().double()
-        scale = self._trust_region(decrease)
-        for p, step in directions.items():
-            self._move(p, step if scale is None else step * scale.to(step.dtype), group_of[p])
+        units = [unit for unit in self._partition.units if unit.key in vectors and self._steps_itself(unit)]
+        mixed = self._momenta(units, vectors, group_of)
+        steps = [self._unit_step(unit, mixed, group_of[unit.key], statistics) for unit in units]
+        if self.settings.step_norm == "rms":
+            normalise(steps)
+        directions = {
+            p: step.to(p.dtype)
+            for unit, own in zip(units, steps, strict=True)
+            for p, step in zip(unit.parameters, own, strict=True)
+        }
+        if self.settings.kl_clip is not None and directions:
+            rates = [group_of[p]["lr"] for p in directions]
+            scale = trust_region(
+                list(directions.values()), [mixed[p] for p in directions], rates, self.settings.kl_clip
+            )
+            torch._foreach_mul_(list(directions.values()), scale)
+        for group in self.param_groups:
+            members = [p for p in group["params"] if p in directions]
+            own = [directions[p] for p in members]
+            move(group, self.state, members, own, momentum_of_step=self.settings.momentum_form == "step")
         if self.settings.other_parameters == "adamw":
             covered = {p for unit in self._partition.units if unit.layer is not None for p in unit.parameters}
             for group in self.param_groups:
@@ -261,29 +263,37 @@ class NaturalGradient(CurvatureOptimizer):
         lr = scaled_other_lr(group["lr"], other_lr=self.settings.other_lr, default_lr=self._default_lr)
         return {**group, "params": other, "lr": lr}
 
-    def _with_momentum(self, p: nn.Parameter, vector: Tensor | None, decay: float) -> Tensor:
-        vector = torch.zeros_like(p) if vector is None else vector
-        if self.settings.momentum_form != "gradient" or decay == 0.0:
-            return vector
-        state = self.state[p]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(vector, alpha=1.0 - decay)
-        return buffer * decay + vector * (1.0 - decay)
+    def _steps_itself(self, unit: Unit) -> bool:
+        return unit.layer is not None or self.settings.other_parameters == "diagonal"
 
-    def _layer_step(
-        self, unit: Unit, vectors: Sequence[Tensor], group: dict[str, Any], squares: SquaredGradients | None
+    def _momenta(
+        self, units: Sequence[Unit], vectors: dict[nn.Parameter, Tensor], group_of: dict[nn.Parameter, dict[str, Any]]
+    ) -> dict[nn.Parameter, Tensor]:
+        """Return V for every parameter of the units; one without a gradient, beside one that has it, counts as zero."""
+        every = {p: vectors[p] if p in vectors else torch.zeros_like(p) for unit in units for p in unit.parameters}
+        if self.settings.momentum_form != "gradient":
+            return every
+        for group in self.param_groups:
+            members = [p for p in group["params"] if p in every]
+            mixed = nesterov(self.state, members, [every[p] for p in members], group["momentum"])
+            every.update(zip(members, mixed, strict=True))
+        return every
+
+    def _unit_step(
+        self, unit: Unit, mixed: dict[nn.Parameter, Tensor], group: dict[str, Any], statistics: Statistics
     ) -> list[Tensor]:
-        assert unit.layer is not None
-        state = self.state[unit.key]
+        if unit.layer is None:
+            return [self._diagonal_step(unit, mixed[unit.key], group)]
+        state, squares = self.state[unit.key], statistics.squares.get(unit.layer.name)
         self._refresh(unit, state, group)
         if squares is not None and has_inverse(state):
             correct_eigenvalues(state, squares, self.settings.ema)
-        return direction(unit.layer, state, vectors, self.settings)
+        return direction(unit.layer, state, [mixed[p] for p in unit.parameters], self.settings)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
         observed = "factor_updates" in state
-        due = observed and (self.steps % self.settings.inverse_interval == 0 or not has_inverse(state))
+        turn = self.steps % self.settings.inverse_interval == self._phases[unit.key]
+        due = observed and (turn or not has_inverse(state))
         if due or self._damping_each_step():
             state["damping"] = self._damping(unit, group).to(unit.key.device)
         if due:
@@ -300,22 +310,6 @@ class NaturalGradient(CurvatureOptimizer):
             return -vector
         damped: Tensor = fisher + state["damping"].to(fisher.dtype)
         return -vector / damped
-
-    def _trust_region(self, decrease: Tensor) -> Tensor | None:
-        """Return min(1, sqrt(κ / (−lr² Σ δᵀV))), or None where there is nothing to clip."""
-        if self.settings.kl_clip is None or not bool(decrease > 0):
-            return None
-        return (self.settings.kl_clip / decrease).sqrt().clamp(max=1.0)
-
-    def _move(self, p: nn.Parameter, step: Tensor, group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            p.mul_(1.0 - group["lr"] * group["weight_decay"])
-        if self.settings.momentum_form == "step" and group["momentum"]:
-            state = self.state[p]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
-            step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
-        p.add_(step, alpha=group["lr"])
 
     # --- what is reported and saved
 

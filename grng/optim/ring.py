@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from grng.errors import HyperparameterError
 from grng.optim import hyperparameters as hp
 from grng.optim.base import ParamsInput
-from grng.optim.fisher import corrected_average, move_average
+from grng.optim.fisher import corrected_average, move_averages
 from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
 from grng.optim.settings import KroneckerSettings, check_kronecker
 from grng.optim.units import Unit
+from grng.optim.update import sums_by_unit
 
 
 class RING(NaturalGradient):
@@ -119,16 +120,18 @@ class RING(NaturalGradient):
         """Move n ← the average of the raw ‖g‖², per layer or global, at every step."""
         if not gradients:
             return
-        norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values()), dtype=torch.float64), strict=True))
-        squares = {p: norm.square() for p, norm in norms.items()}
-        total = torch.stack(list(squares.values())).sum()
-        for unit in self._partition.units:
-            if unit.layer is None and self.settings.other_parameters == "adamw":
-                continue  # AdamW has no damping to regularise
-            own = [squares[p] for p in unit.parameters if p in squares]
-            if own:
-                value = total if self.norm_scope == "global" else torch.stack(own).sum()
-                move_average(self.state[unit.key], "gradient_square", value, self.norm_ema)
+        units = {unit.key: unit.parameters for unit in self._partition.units if self._steps_itself(unit)}
+        used = {key: [p for p in own if p in gradients] for key, own in units.items()}
+        used = {key: own for key, own in used.items() if own}
+        squares = torch.stack(torch._foreach_norm(list(gradients.values()), dtype=torch.float64)).square()
+        if self.norm_scope == "global":
+            values = squares.sum().expand(len(used))
+        else:
+            places = {p: place for place, p in enumerate(gradients)}
+            chosen = torch.tensor([places[p] for own in used.values() for p in own], dtype=torch.int64)
+            values = sums_by_unit(squares[chosen.to(squares.device)], list(used.values()))
+        if used:
+            move_averages([self.state[key] for key in used], "gradient_square", values.unbind(), self.norm_ema)
 
     def _damping(self, unit: Unit, group: dict[str, Any]) -> Tensor:
         """Return λ + ρ n^{p/2}."""
