@@ -17,17 +17,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.factor_blocks import count_blocks, cut
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer with Kronecker factors: its module, its trainable weight and bias, and the sizes of its factors."""
+    """A layer with Kronecker factors: its module, its trainable weight and bias, and the sizes of its factors.
+
+    `input_blocks` and `output_blocks` say into how many diagonal blocks A and G are cut: see `factor_blocks`.
+    """
 
     name: str
     module: nn.Linear | nn.Conv2d
     weight: nn.Parameter
     bias: nn.Parameter | None
+    input_blocks: int = 1
+    output_blocks: int = 1
 
     @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
@@ -94,7 +100,7 @@ def find_layers(
     Args:
         model: The model.
         trainable: The parameters that the optimizer holds.
-        max_factor_size: Layers with a wider factor are left to the other rule; None for no limit.
+        max_factor_size: Wider factors are cut into blocks; None for no limit.
         excluded: Weights whose layers are left to the other rule for a reason found elsewhere.
 
     Returns:
@@ -116,16 +122,28 @@ def find_layers(
             reason = excluded.get(module._parameters["weight"])
         if reason is None:
             assert isinstance(module, nn.Linear | nn.Conv2d)
-            layers.append(_layer(name, module, trainable))
+            layers.append(_layer(name, module, trainable, max_factor_size))
         else:
             reasons.update(dict.fromkeys(own, reason))
     return layers, reasons
 
 
-def _layer(name: str, module: nn.Linear | nn.Conv2d, trainable: set[nn.Parameter]) -> Layer:
+def _layer(
+    name: str, module: nn.Linear | nn.Conv2d, trainable: set[nn.Parameter], max_factor_size: int | None
+) -> Layer:
     weight, bias = module._parameters["weight"], module._parameters.get("bias")
     assert weight is not None
-    return Layer(name, module, weight, bias if bias in trainable else None)
+    blocks = _blocks(module, weight, max_factor_size)
+    assert blocks is not None
+    return Layer(name, module, weight, bias if bias in trainable else None, *blocks)
+
+
+def _blocks(module: nn.Linear | nn.Conv2d, weight: nn.Parameter, max_factor_size: int | None) -> tuple[int, int] | None:
+    """Return into how many blocks A and G are cut, None where equal blocks are not to be had."""
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    inputs = count_blocks(weight[0].numel(), weight[0, 0].numel(), max_factor_size)
+    outputs = count_blocks(weight.shape[0] // groups, 1, max_factor_size)
+    return None if inputs is None or outputs is None else (inputs, outputs)
 
 
 def _why_not(
@@ -145,9 +163,8 @@ def _why_not(
         return f"{kind} with a frozen or computed weight"
     if any(owners[parameter] > 1 for parameter in module._parameters.values() if parameter is not None):
         return f"{kind} with tied weights"
-    layer = _layer("", module, trainable)
-    if max_factor_size is not None and max(layer.input_size, layer.output_size) > max_factor_size:
-        return f"{kind} with a factor wider than max_factor_size={max_factor_size}"
+    if _blocks(module, weight, max_factor_size) is None:
+        return f"{kind} with a factor that cannot be cut into equal blocks up to max_factor_size={max_factor_size}"
     return None
 
 
@@ -179,7 +196,7 @@ class FactorSum:
             positions = sum(part.shape[2] for part in rows)
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows]) / positions]
         for part in rows:
-            product = _second_moment(part, with_bias=self.layer.bias is not None)
+            product = _second_moment(part, with_bias=self.layer.bias is not None, blocks=self.layer.input_blocks)
             self._inputs = product if self._inputs is None else self._inputs.add_(product)
             self._input_rows += part.shape[1] * part.shape[2]
         self.samples += samples
@@ -191,11 +208,14 @@ class FactorSum:
         if self.weight_sharing == "reduce":
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
         for part in rows:
-            product = _second_moment(part, with_bias=False)
+            product = _second_moment(part, with_bias=False, blocks=self.layer.output_blocks)
             self._gradients = product if self._gradients is None else self._gradients.add_(product)
 
     def factors(self) -> tuple[Tensor, Tensor] | None:
-        """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`; None where a part is missing."""
+        """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`, or their blocks.
+
+        None where a part is missing.
+        """
         if self._inputs is None or self._gradients is None:
             return None
         return self._inputs / self._input_rows, self._gradients / self.samples
@@ -209,11 +229,14 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
-    """Sum the outer products of all rows, a 1 appended where `with_bias`: `[groups, features, features]`."""
+def _second_moment(rows: Tensor, *, with_bias: bool, blocks: int) -> Tensor:
+    """Sum the outer products of all rows, a 1 appended where `with_bias`: `[groups, features, features]`.
+
+    Of `blocks` diagonal blocks only, `[groups · blocks, …]`; the bias is then a block that need not be computed.
+    """
     groups, batch, shared, features = rows.shape
-    flat = rows.reshape(groups, batch * shared, features)
-    if not with_bias:
+    flat = cut(rows.reshape(groups, batch * shared, features), groups, blocks)
+    if not with_bias or blocks > 1:
         return flat.mT @ flat
     # the appended ones give sums, which cost less than a wider product
     product = flat.new_empty(groups, features + 1, features + 1)

@@ -21,7 +21,7 @@ def has_inverse(state: dict[str, Any]) -> bool:
     return "G_inverse" in state or "G_vectors" in state
 
 
-def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, list[NewtonReport]]:
+def refresh(layer: Layer, state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, list[NewtonReport]]:
     """Compute inverses (damped by `state["damping"]`) or eigenbases anew; an average of eigenvalues is carried over.
 
     Returns:
@@ -29,7 +29,7 @@ def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, l
     """
     if settings.damping_form == "factored":
         method = "cholesky" if settings.inverse == "auto" else settings.inverse
-        return refresh_inverses(state, state["damping"], decay=settings.ema, method=method)
+        return refresh_inverses(state, state["damping"], groups=layer.groups, decay=settings.ema, method=method)
     old_a, old_g = state.get("A_vectors"), state.get("G_vectors")
     good = refresh_eigenbases(state, decay=settings.ema)
     if good and "eigenvalues" in state and old_a is not None and old_g is not None:

@@ -101,7 +101,10 @@ class NaturalGradient(CurvatureOptimizer):
             self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
 
     def _watch(self) -> None:
-        """Plan the refreshes and hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
+        """Plan the refreshes and hook the layers.
+
+        The hooks hold no strong reference to the optimizer, so that they go when it goes.
+        """
         if self._capture is not None:
             self._capture.close()
         ask = weakref.WeakMethod(self._armed)
@@ -176,7 +179,7 @@ class NaturalGradient(CurvatureOptimizer):
         )
 
     def _repeated(self, batch: int) -> Tensor | None:
-        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples from a forward of their own, if it can be."""
+        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples by a forward of their own, if it can be."""
         samples = math.ceil(self.settings.curvature_batch * batch)
         if self._partial is None or samples == batch:
             return None
@@ -291,13 +294,14 @@ class NaturalGradient(CurvatureOptimizer):
         return direction(unit.layer, state, [mixed[p] for p in unit.parameters], self.settings)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
+        assert unit.layer is not None
         observed = "factor_updates" in state
         turn = self.steps % self.settings.inverse_interval == self._phases[unit.key]
         due = observed and (turn or not has_inverse(state))
         if due or self._damping_each_step():
             state["damping"] = self._damping(unit, group).to(unit.key.device)
         if due:
-            good, reports = refresh(state, self.settings)
+            good, reports = refresh(unit.layer, state, self.settings)
             self._reports += reports
             self.failed_inversions += not good
 

@@ -3,7 +3,7 @@
 A backward through the whole batch's graph costs the same however few samples its cotangent is not zero for. A forward
 and an outputs-only backward of their own on a share f of the batch cost about f of theirs.
 
-BatchNorm couples the samples of a batch, and statistics of a few samples would be others. So the repeated forward
+BatchNorm couples the samples of a batch, and statistics of a few samples would be others. The repeated forward
 normalises with the *whole batch's* mean and variance, as measured in the forward that it repeats: without dropout it
 gives that forward's own activations, its factors A are exactly those of these samples, and the gradient of one sample's
 loss is well defined, since what the sample does to the statistics is left out. Running statistics, all other buffers and
@@ -62,7 +62,7 @@ class PartialForward:
         weakref.finalize(self, _remove_all, self._handles)
 
     def run(self, model: nn.Module, batch: int, samples: int) -> Tensor | None:
-        """Return the outputs `[samples, outputs]` for the first `samples` of the last forward's batch, with their graph.
+        """Return the outputs `[samples, outputs]` for the first samples of the last forward's batch, with their graph.
 
         Args:
             model: The module to be called (the one inside a wrapper).
