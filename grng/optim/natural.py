@@ -179,7 +179,7 @@ class NaturalGradient(CurvatureOptimizer):
         )
 
     def _repeated(self, batch: int) -> Tensor | None:
-        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples by a forward of their own, if it can be."""
+        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples, by a forward of their own."""
         samples = math.ceil(self.settings.curvature_batch * batch)
         if self._partial is None or samples == batch:
             return None

@@ -103,7 +103,7 @@ def _remove_all(handles: Sequence[Any]) -> None:
 
 def _moments(inputs: Tensor, output: Any) -> Moments:
     """Return mean and biased variance by channel, read off the graph where the norm's node is near, else measured."""
-    node = output.grad_fn if isinstance(output, Tensor) else None
+    node: Any = output.grad_fn if isinstance(output, Tensor) else None
     for _ in range(4):  # a norm with a built-in activation has a node or two behind its own
         if node is None:
             break

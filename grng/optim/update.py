@@ -80,7 +80,8 @@ def move(
     """θ ← θ − lr·w·θ, then θ ← θ + lr·δ, with `momentum_of_step` θ ← θ + lr·m for m ← β m + δ."""
     if not parameters:
         return
-    members, moved = list(parameters), list(steps)
+    members: list[Tensor] = list(parameters)
+    moved = list(steps)
     if group["weight_decay"]:
         torch._foreach_mul_(members, 1.0 - group["lr"] * group["weight_decay"])
     if momentum_of_step and group["momentum"]:

@@ -65,7 +65,8 @@ def block_diagonal(factor: Tensor, blocks: int, *, bias: bool) -> Tensor:
     """Set to zero what is outside of the blocks (the bias, at the end, is one of its own)."""
     size = (factor.shape[-1] - bias) // blocks
     mask = torch.block_diag(*(torch.ones(size, size) for _ in range(blocks)), *[torch.ones(1, 1)] * bias)
-    return factor * mask.to(factor)
+    cut: Tensor = factor * mask.to(factor)
+    return cut
 
 
 def gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[Tensor]:
@@ -86,7 +87,7 @@ def test_a_step_with_blocks_is_the_dense_solve_with_block_diagonal_factors(form:
         for layer in whole._partition.layers
     }
     model = Wide()
-    options = {"damping_form": form, "eigenvalue_correction": corrected}
+    options: dict[str, Any] = {"damping_form": form, "eigenvalue_correction": corrected}
     optimizer: Any = KFAC(model, **PLAIN, **options, max_factor_size=8)
     found = gradients(model, inputs, targets)
     moved = step_of(model, optimizer, inputs, targets)
