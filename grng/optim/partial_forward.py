@@ -6,7 +6,7 @@ and an outputs-only backward of their own on a share f of the batch cost about f
 BatchNorm couples the samples of a batch, and statistics of a few samples would be others. The repeated forward
 normalises with the *whole batch's* mean and variance, as measured in the forward that it repeats: without dropout it
 gives that forward's own activations, its factors A are exactly those of these samples, and the gradient of one sample's
-loss is well defined, since what the sample does to the statistics is left out. Running statistics, all other buffers and
+loss is well defined, since what it does to the statistics is left out. Running statistics, all other buffers and
 the random state are left as they were. Dropout and stochastic depth draw masks of their own.
 """
 
