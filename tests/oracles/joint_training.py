@@ -22,12 +22,13 @@ WORLD = 2
 
 
 class Branch(nn.Module):
-    """`extra` is used where the first entry of the first sample is positive, `idle` never."""
+    """`extra` is used where the first entry of the first sample is positive, `idle` never, `direct` without being called."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.first, self.extra, self.head = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+        self.direct = nn.Linear(6, 6)
         self.shift, self.idle = nn.Parameter(torch.zeros(6)), nn.Linear(3, 3)
         self.double()
 
@@ -35,7 +36,7 @@ class Branch(nn.Module):
         hidden = self.first(x).tanh()
         if x[0, 0] > 0:
             hidden = hidden + self.extra(hidden).tanh() + self.shift.exp()
-        out: Tensor = self.head(hidden)
+        out: Tensor = self.head(F.linear(hidden, self.direct.weight, self.direct.bias).tanh())
         return out
 
 
