@@ -211,6 +211,31 @@ class FactorSum:
             product = _second_moment(part, with_bias=False, blocks=self.layer.output_blocks)
             self._gradients = product if self._gradients is None else self._gradients.add_(product)
 
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return the samples, the rows of A's sum, and 1 or 0 for whether there are inputs, and gradients."""
+        return self.samples, self._input_rows, int(self._inputs is not None), int(self._gradients is not None)
+
+    def fill(self, *, samples: int, input_rows: int) -> None:
+        """Take the counts of all processes, and zeros for what this one did not see."""
+        self.samples, self._input_rows = samples, input_rows
+        layer = self.layer
+        if self._inputs is None:
+            blocks = layer.input_blocks
+            # the bias of a cut A has no entry in it
+            self._inputs = _zeros(layer, blocks, layer.input_size if blocks == 1 else layer.weight[0].numel() // blocks)
+        if self._gradients is None:
+            self._gradients = _zeros(layer, layer.output_blocks, layer.output_size // layer.output_blocks)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Return Σ a aᵀ `[groups, in, in]` and Σ e eᵀ `[groups, out, out]`; both must be there."""
+        assert self._inputs is not None
+        assert self._gradients is not None
+        return self._inputs, self._gradients
+
+    def replace(self, inputs: Tensor, gradients: Tensor) -> None:
+        """Take the sums of all processes."""
+        self._inputs, self._gradients = inputs, gradients
+
     def factors(self) -> tuple[Tensor, Tensor] | None:
         """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`, or their blocks.
 
@@ -219,6 +244,10 @@ class FactorSum:
         if self._inputs is None or self._gradients is None:
             return None
         return self._inputs / self._input_rows, self._gradients / self.samples
+
+
+def _zeros(layer: Layer, blocks: int, size: int) -> Tensor:
+    return layer.weight.new_zeros(layer.groups * blocks, size, size, dtype=factor_dtype(layer.weight))
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

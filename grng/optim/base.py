@@ -16,6 +16,7 @@ from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
 from grng.optim.hessian import free_graph
 from grng.optim.hyperparameters import read_signature
+from grng.optim.processes import behind_ddp
 
 ParamsInput = Iterable[Any] | None
 
@@ -91,7 +92,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """
         try:
             return torch.autograd.grad(
-                outputs,
+                behind_ddp(outputs),
                 inputs,
                 grad_outputs=cotangent.to(outputs.dtype),
                 retain_graph=True,
@@ -108,8 +109,12 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
             ) from error
 
     def uniforms(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree)."""
-        return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(device)
+        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree).
+
+        The first dimension of `shape` are the samples: every process draws for the joined batch, and takes its own.
+        """
+        total, own = self.processes.share(shape[0])
+        return torch.rand((total, *shape[1:]), generator=self.generator, dtype=torch.float64)[own].to(device)
 
     def sampled_cotangent(self, outputs: Tensor, share: float = 1.0) -> tuple[Tensor, int]:
         """Return ∂ℓ_b/∂z_b for labels drawn from the model, and for how many samples.
@@ -121,6 +126,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
             measured = measured.float()
         draws = self.uniforms(self.likelihood.noise_shape(measured), outputs.device)
         return pad_batch(self.likelihood.sampled_gradient(measured, draws), outputs.shape[0]), measured.shape[0]
+
+    def join_samples(self) -> None:
+        """Make `samples` the number of samples in all processes; once a step."""
+        self.samples = round(self.processes.totals([self.samples])[0])
 
     def require_observed(self) -> None:
         """Raise unless `observe` was called for this step."""
@@ -162,6 +171,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.require_observed()
         try:
             with torch.no_grad():
+                self._average_gradients()
                 if self._gradient_is_finite():
                     self._step(closure)
                 else:

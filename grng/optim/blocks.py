@@ -10,9 +10,10 @@ from torch import Tensor
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
 from grng.curvature.inverse import NewtonReport
 from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
-from grng.curvature.layers import Layer
+from grng.curvature.layers import Layer, factor_dtype
 from grng.curvature.layout import join_matrix, split_matrix
 from grng.optim.fisher import corrected_average, move_average
+from grng.optim.processes import Processes
 from grng.optim.settings import KroneckerSettings
 
 
@@ -37,11 +38,30 @@ def refresh(layer: Layer, state: dict[str, Any], settings: KroneckerSettings) ->
     return good, []
 
 
-def correct_eigenvalues(state: dict[str, Any], squares: SquaredGradients, decay: float) -> None:
-    """Move the average of the squared gradients in the present eigenbases."""
-    batch = squares.mean_square(state["A_vectors"], state["G_vectors"])
-    if batch is not None:
-        move_average(state, "eigenvalues", batch, decay)
+def correct_eigenvalues(
+    layers: Sequence[Layer],
+    states: Sequence[dict[str, Any]],
+    squares: Sequence[SquaredGradients | None],
+    decay: float,
+    processes: Processes,
+) -> None:
+    """Move the averages of the squared gradients in the present eigenbases, which are the same in all processes."""
+    sums = [
+        None if one is None else one.sum_square(state["A_vectors"], state["G_vectors"])
+        for state, one in zip(states, squares, strict=True)
+    ]
+    samples = processes.totals(
+        [0 if one is None or own is None else one.samples for one, own in zip(squares, sums, strict=True)]
+    )
+    used = [found for found in zip(layers, states, sums, samples, strict=True) if found[3] > 0]
+    totals = processes.summed([_no_squares(layer) if own is None else own for layer, _, own, _ in used])
+    for (_, state, _, count), total in zip(used, totals, strict=True):
+        move_average(state, "eigenvalues", total / count, decay)
+
+
+def _no_squares(layer: Layer) -> Tensor:
+    shape = (layer.groups, layer.output_size, layer.input_size)
+    return layer.weight.new_zeros(shape, dtype=factor_dtype(layer.weight))
 
 
 def direction(

@@ -29,6 +29,7 @@ from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.joining import join_statistics
 from grng.optim.partial_forward import PartialForward, inner_module
 from grng.optim.refreshes import spread_refreshes
 from grng.optim.settings import KroneckerSettings
@@ -164,14 +165,13 @@ class NaturalGradient(CurvatureOptimizer):
         part = self._repeated(outputs.shape[0])
         if part is not None:
             outputs, targets, share = part, targets[: part.shape[0]], 1.0
-        others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
         self._statistics.gather(
             self,
             outputs,
             targets,
             layers=self._partition.layers,
             uses=self._capture.take(),
-            diagonal=others if settings.other_parameters == "diagonal" else [],
+            diagonal=self._diagonal_parameters(),
             fisher=settings.fisher,
             share=share,
             weight_sharing=settings.weight_sharing,
@@ -192,6 +192,11 @@ class NaturalGradient(CurvatureOptimizer):
         if outputs is None:
             self._capture.uses = kept
         return outputs
+
+    def _diagonal_parameters(self) -> list[nn.Parameter]:
+        if self.settings.other_parameters != "diagonal":
+            return []
+        return [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
 
     def require_observed(self) -> None:
         """Only a step that updates the factors needs the outputs."""
@@ -229,13 +234,22 @@ class NaturalGradient(CurvatureOptimizer):
         gradients = {p: p.grad for p in group_of if p.grad is not None}
         vectors = self._vectors(gradients, closure)
         statistics, self._statistics = self._statistics, Statistics()
+        if self.curvature_due:
+            join_statistics(
+                self.processes,
+                statistics,
+                layers=self._partition.layers,
+                diagonal=self._diagonal_parameters(),
+                weight_sharing=self.settings.weight_sharing,
+            )
         self.failed_inversions += statistics.fold(self._partition.layers, self.state, self.settings.ema)
         self._exclude_unseen(statistics)
         self._measure_norms({p: gradient.detach() for p, gradient in gradients.items()})
         self._reports = []
         units = [unit for unit in self._partition.units if unit.key in vectors and self._steps_itself(unit)]
         mixed = self._momenta(units, vectors, group_of)
-        steps = [self._unit_step(unit, mixed, group_of[unit.key], statistics) for unit in units]
+        self._refresh_blocks([unit for unit in units if unit.layer is not None], group_of, statistics)
+        steps = [self._unit_step(unit, mixed, group_of[unit.key]) for unit in units]
         if self.settings.step_norm == "rms":
             normalise(steps)
         directions = {
@@ -282,16 +296,21 @@ class NaturalGradient(CurvatureOptimizer):
             every.update(zip(members, mixed, strict=True))
         return every
 
-    def _unit_step(
-        self, unit: Unit, mixed: dict[nn.Parameter, Tensor], group: dict[str, Any], statistics: Statistics
-    ) -> list[Tensor]:
+    def _unit_step(self, unit: Unit, mixed: dict[nn.Parameter, Tensor], group: dict[str, Any]) -> list[Tensor]:
         if unit.layer is None:
             return [self._diagonal_step(unit, mixed[unit.key], group)]
-        state, squares = self.state[unit.key], statistics.squares.get(unit.layer.name)
-        self._refresh(unit, state, group)
-        if squares is not None and has_inverse(state):
-            correct_eigenvalues(state, squares, self.settings.ema)
-        return direction(unit.layer, state, [mixed[p] for p in unit.parameters], self.settings)
+        return direction(unit.layer, self.state[unit.key], [mixed[p] for p in unit.parameters], self.settings)
+
+    def _refresh_blocks(
+        self, units: Sequence[Unit], group_of: dict[nn.Parameter, dict[str, Any]], statistics: Statistics
+    ) -> None:
+        for unit in units:
+            self._refresh(unit, self.state[unit.key], group_of[unit.key])
+        if self.settings.eigenvalue_correction and self.curvature_due:
+            layers = [unit.layer for unit in units if unit.layer is not None and has_inverse(self.state[unit.key])]
+            states = [self.state[layer.weight] for layer in layers]
+            squares = [statistics.squares.get(layer.name) for layer in layers]
+            correct_eigenvalues(layers, states, squares, self.settings.ema, self.processes)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
         assert unit.layer is not None

@@ -88,7 +88,8 @@ class GradientRegularised(Contract):
         rho = {p: self.regularize_every * group["rho"] for group in self.param_groups for p in group["params"]}
         parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
         if self.is_second_order:
-            return dict(zip(parameters, double_backprop(list(gradients.values()), parameters, vector), strict=True))
+            own = double_backprop(list(gradients.values()), parameters, vector)
+            return dict(zip(parameters, self.processes.averaged(own), strict=True))
         if not self.needs_closure:
             return None
         if closure is None:

@@ -57,6 +57,8 @@ class ReplacedGradient(Contract):
         if closure is not None and not self.needs_closure:
             with torch.enable_grad():
                 loss = closure()
+        with torch.no_grad():
+            self._average_gradients()
         held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         with torch.no_grad():
             vectors = self._vectors({p: p.grad for p in held}, closure)

@@ -23,6 +23,7 @@ from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
 from grng.optim.hessian import MathAttention, double_backprop, free_graph, silence_create_graph_warning
 from grng.optim.hyperparameters import checked
+from grng.optim.joining import join_diagonals
 
 Estimator = Annotated[Literal["gnb", "hutchinson"], hp.Meaning("", "estimator of the diagonal curvature")]
 
@@ -96,9 +97,12 @@ class Sophia(CurvatureOptimizer):
         if self.estimator != "gnb" or not self.hessian_due:
             return
         cotangent, _ = self.sampled_cotangent(outputs)
-        held = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        held = [p for p in self._held() if p.requires_grad]
         for p, gradient in zip(held, self.gradients_of_outputs(outputs, list(held), cotangent), strict=True):
             self._observed.setdefault(p, DiagonalSum()).add(gradient)
+
+    def _held(self) -> list[nn.Parameter]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def _forget(self) -> None:
         self._observed = {}
@@ -109,12 +113,15 @@ class Sophia(CurvatureOptimizer):
             return {}
         if self.estimator == "gnb":
             observed, self._observed = self._observed, {}
+            self.join_samples()
+            join_diagonals(self.processes, observed, [p for p in self._held() if p.requires_grad])
             found = {p: diagonal.estimate(self.samples) for p, diagonal in observed.items()}
             return {p: estimate for p, estimate in found.items() if estimate is not None}
         parameters = list(gradients)
         probes = [torch.randn(p.shape, generator=self.generator, dtype=torch.float64).to(p) for p in parameters]
         try:
-            products = double_backprop(list(gradients.values()), parameters, probes)
+            own = double_backprop(list(gradients.values()), parameters, probes)
+            products = self.processes.averaged(own)
         finally:
             free_graph(self.model)
         return {p: probe * product for p, probe, product in zip(parameters, probes, products, strict=True)}
