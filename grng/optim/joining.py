@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from grng.curvature.layers import FactorSum, Layer
+from grng.curvature.layers import FactorSum, Layer, factor_dtype
 from grng.optim.fisher import DiagonalSum
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def join_diagonals(
     own = [one.total if (one := sums.get(p)) is not None else None for p in parameters]
     used = processes.any_of([total is not None for total in own])
     held = [(p, total) for p, total, flag in zip(parameters, own, used, strict=True) if flag]
-    joined = processes.summed([torch.zeros_like(p) if total is None else total for p, total in held])
+    joined = processes.summed(
+        [
+            torch.zeros_like(p, dtype=factor_dtype(p)) if total is None else total.to(factor_dtype(p))
+            for p, total in held
+        ]
+    )
     for (p, _), total in zip(held, joined, strict=True):
         sums.setdefault(p, DiagonalSum()).total = total

@@ -65,6 +65,9 @@ for _name, _of in ALL.items():
     CASES[f"{_name}; accumulated"] = Case(
         *_of, net="mlp", sizes=((4, 4) if _name in CUT_BY_SAMPLE else (5, 3), (4, 4)), given="wrapper"
     )
+CASES["r-kalman, two rows; accumulated"] = Case(
+    "r-kalman", {"observation": "samples", "rows": 2}, net="mlp", sizes=((4, 2), (4, 2))
+)
 for _name in ("kfac", "ring", "reng", "gr-adamw", "sam", "sophia-g", "sophia-h", "r-kalman", "r-kalman, samples"):
     CASES[f"{_name}; attention"] = Case(*ALL[_name], net="attention", given="wrapper")
 for _name in (
