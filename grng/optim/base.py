@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
+from grng.curvature.reach import may_depend_on
 from grng.errors import GrngError, HyperparameterError, suggest
 from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
@@ -60,6 +61,12 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """
         if self.suspended:
             return
+        if not isinstance(outputs, Tensor):
+            raise GrngError(
+                f"observe got a {type(outputs).__name__} where it needs the outputs as a tensor.",
+                where="observe",
+                hint="Pass the logits themselves, for instance outputs.logits or outputs[0].",
+            )
         self.likelihood.check(outputs, targets)
         if not self.model.training:
             raise GrngError(
@@ -72,6 +79,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 "observe got outputs without a graph.",
                 where="observe",
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
+            )
+        if not may_depend_on(outputs, [p for group in self.param_groups for p in group["params"]]):
+            raise GrngError(
+                "observe got outputs that depend on none of the optimizer's parameters.",
+                where="observe",
+                hint="Pass the outputs of the model that the optimizer was made for (a copied optimizer has a model of "
+                "its own, unless both were copied together: copy.deepcopy((model, optimizer))).",
             )
         self.samples += outputs.shape[0]
         # curvature is kept in float32 or better, also where the caller's autocast is still on
@@ -138,6 +152,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
 
     def _forget(self) -> None:
         """Forget what a subclass gathered."""
+
+    def _copied(self) -> None:
+        super()._copied()
+        self.forget()
 
     # --- torch's interface
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from grng.curvature.coverage import Coverage
+from grng.optim.copies import Copies
 
 
-class Contract:
+class Contract(Copies):
     """Mixin: the answers of a first-order optimizer, and the diagnostics that can be measured from outside."""
 
     collect_diagnostics: bool = False
@@ -59,6 +60,13 @@ class Contract:
 
     def _attach_probe(self) -> None:
         self._probe = {}
+        self._register_probe()
+
+    def _copied(self) -> None:
+        super()._copied()
+        self._register_probe()
+
+    def _register_probe(self) -> None:
         optimizer: Any = self
         optimizer.register_step_pre_hook(_before_step)
         optimizer.register_step_post_hook(_after_step)
