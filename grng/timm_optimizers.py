@@ -139,7 +139,7 @@ class _SecondOrder(_Picklable):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned."""
         super().load_state_dict(dict(state_dict))  # type: ignore[misc]
-        self.generator.set_state(state_dict["grng"]["generator"])
+        self.generator.set_state(state_dict["grng"]["generator"].cpu())
 
     def _copied(self) -> None:
         super()._copied()

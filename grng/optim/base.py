@@ -61,6 +61,12 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """
         if self.suspended:
             return
+        if "param_groups" not in vars(self):  # Lightning's wrapper imitates the class and would keep the counts itself
+            raise GrngError(
+                f"observe was called on {type(self).__name__}, which wraps the optimizer.",
+                where="observe",
+                hint="Call it on the optimizer itself: in Lightning self.optimizers(use_pl_optimizer=False).",
+            )
         if not isinstance(outputs, Tensor):
             raise GrngError(
                 f"observe got a {type(outputs).__name__} where it needs the outputs as a tensor.",
@@ -229,7 +235,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.forget()
         self.steps = int(extra.pop("steps"))
         self.skipped_steps = int(extra.pop("skipped_steps"))
-        self.generator.set_state(extra.pop("generator"))
+        self.generator.set_state(extra.pop("generator").cpu())  # wherever map_location has put it
         self._load_extra_state(extra)
 
     def _extra_state(self) -> dict[str, Any]:

@@ -74,10 +74,24 @@ class Contract(Copies):
         optimizer.register_load_state_dict_pre_hook(_load_last_step)
 
 
-def _before_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+def _before_step(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
     if not optimizer.collect_diagnostics:
         optimizer._probe.pop("last_step", None)
-        return
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None or optimizer.needs_closure:
+        _remember(optimizer)
+        return None
+
+    def measured() -> Any:  # a closure of torch's kind makes the gradients within the step
+        loss = closure()
+        _remember(optimizer)
+        return loss
+
+    return args[:1], {**kwargs, "closure": measured}
+
+
+def _remember(optimizer: Any) -> None:
     held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     optimizer._probe["before"] = [(p, p.detach().clone(), p.grad.detach().clone()) for p in held]
 
