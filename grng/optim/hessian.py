@@ -8,7 +8,6 @@ gradients (∇L(θ + ε g/‖g‖) − ∇L(θ)) ‖g‖ / ε, which needs one m
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,18 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.hooks import RemovableHandle
 
+from grng.curvature.hooks import HookOwner
 from grng.errors import GrngError
 from grng.optim.processes import require_no_sync
 
-# We free the graph that torch warns of ourselves, at every step.
-CREATE_GRAPH_WARNING = r"Using backward\(\) with create_graph=True"
-
 
 def silence_create_graph_warning() -> None:
-    """Filter exactly the warning that torch gives at every `backward(create_graph=True)`."""
-    warnings.filterwarnings("ignore", message=CREATE_GRAPH_WARNING, category=UserWarning)
+    """Use up the warning that torch gives, once in a process, at the first `backward(create_graph=True)`.
+
+    It warns of a reference cycle that is broken here at every step. A filter would do as well, but filters are the
+    caller's own.
+    """
+    leaf = torch.zeros((), requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (leaf * leaf).backward(create_graph=True)
+    leaf.grad = None
 
 
 def double_backprop(
@@ -76,25 +80,17 @@ def free_graph(model: nn.Module) -> None:
             p.grad = p.grad.detach()
 
 
-class RandomStateRecorder:
+class RandomStateRecorder(HookOwner):
     """Remembers the random state before each forward, so that a second pass can draw the same dropout masks."""
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
+        super().__init__(due)
         self.state: list[Tensor] | None = None
-        ask = weakref.WeakMethod(due)
-        recorder = weakref.ref(self)
+        self.attach(model, "_remember", before=True)
 
-        def remember(module: nn.Module, args: Any) -> None:
-            method, target = ask(), recorder()
-            if method is not None and target is not None and method() and torch.is_grad_enabled():
-                target.state = random_state(module)
-
-        self._handle = model.register_forward_pre_hook(remember)
-        weakref.finalize(self, self._handle.remove)
-
-    def close(self) -> None:
-        """Remove the hook."""
-        self._handle.remove()
+    def _remember(self, module: nn.Module, args: Any, output: None) -> None:
+        if self.is_due() and torch.is_grad_enabled():
+            self.state = random_state(module)
 
 
 def random_state(model: nn.Module) -> list[Tensor]:
@@ -195,7 +191,7 @@ def finite_difference(
     return [(m - g) * (norm / epsilon) for m, g in zip(moved, gradients, strict=True)]
 
 
-class MathAttention:
+class MathAttention(HookOwner):
     """Runs the model's forward under the math backend of attention while `due()`: fused ones have no double backward.
 
     Under DDP it also sees to it that such a forward stands under `no_sync`. Hooks of the model itself, so that no
@@ -203,32 +199,21 @@ class MathAttention:
     """
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
-        stacks: list[ExitStack] = []
-        ask = weakref.WeakMethod(due)
+        super().__init__(due)
+        self._stacks: list[ExitStack] = []
+        self.attach(model, "_enter", before=True)
+        self.attach(model, "_leave", always_call=True)
 
-        def enter(module: nn.Module, args: Any) -> None:
-            method = ask()
-            stack = ExitStack()
-            if method is not None and method():
-                require_no_sync(module)
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stacks.append(stack)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_stacks": []}
 
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if stacks:
-                stacks.pop().close()
+    def _enter(self, module: nn.Module, args: Any, output: None) -> None:
+        stack = ExitStack()
+        if self.is_due():
+            require_no_sync(module)
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        self._stacks.append(stack)
 
-        self._handles: list[RemovableHandle] = [
-            model.register_forward_pre_hook(enter, prepend=True),
-            model.register_forward_hook(leave, always_call=True),
-        ]
-        weakref.finalize(self, _remove_all, self._handles)
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        _remove_all(self._handles)
-
-
-def _remove_all(handles: Sequence[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._stacks:
+            self._stacks.pop().close()

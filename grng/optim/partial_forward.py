@@ -12,7 +12,6 @@ the random state are left as they were. Dropout and stochastic depth draw masks 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,44 +21,41 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from grng.curvature.hooks import HookOwner
 from grng.optim.hessian import random_state, set_random_state
 
 Moments = tuple[Tensor, Tensor]  # mean and biased variance by channel
 
 
-class PartialForward:
+class PartialForward(HookOwner):
     """Remembers the inputs of the model's forward, and its BatchNorm layers' statistics, while `due()`.
 
     Args:
         model: The model.
-        due: Asked at every forward, by a bound method of which no strong reference is kept.
+        due: Asked at every forward.
     """
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
-        self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        self._moments: dict[nn.Module, list[Moments]] = {}
-        ask, owner = weakref.WeakMethod(due), weakref.ref(self)
+        super().__init__(due)
+        self.forget()
+        self.attach(model, "_begin", before=True, with_kwargs=True)
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                self.attach(module, "_measure")
 
-        def listening() -> PartialForward | None:
-            method = ask()
-            return owner() if method is not None and method() and torch.is_grad_enabled() else None
+    def _listens(self) -> bool:
+        return self.is_due() and torch.is_grad_enabled()
 
-        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if (own := listening()) is not None:
-                own._inputs, own._moments = (args, kwargs), {}
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        if self._listens():
+            self._inputs, self._moments = (args, kwargs), {}
 
-        def measure(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if (own := listening()) is not None and module.training and args:
-                own._moments.setdefault(module, []).append(_moments(args[0], output))
+    def _measure(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._listens() and module.training and args:
+            self._moments.setdefault(module, []).append(_moments(args[0], output))
 
-        hidden: Any = torch.compiler.disable
-        self._handles = [model.register_forward_pre_hook(hidden(begin), with_kwargs=True)]
-        self._handles += [
-            module.register_forward_hook(hidden(measure))
-            for module in model.modules()
-            if isinstance(module, _BatchNorm)
-        ]
-        weakref.finalize(self, _remove_all, self._handles)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_inputs": None, "_moments": {}}
 
     def run(self, model: nn.Module, batch: int, samples: int) -> Tensor | None:
         """Return the outputs `[samples, outputs]` for the first samples of the last forward's batch, with their graph.
@@ -88,17 +84,13 @@ class PartialForward:
 
     def forget(self) -> None:
         """Forget the last forward's inputs."""
-        self._inputs, self._moments = None, {}
+        self._inputs: tuple[tuple[Any, ...], Any] | None = None
+        self._moments: dict[nn.Module, list[Moments]] = {}
 
     def close(self) -> None:
         """Remove the hooks."""
-        _remove_all(self._handles)
+        super().close()
         self.forget()
-
-
-def _remove_all(handles: Sequence[Any]) -> None:
-    for handle in handles:
-        handle.remove()
 
 
 def _moments(inputs: Tensor, output: Any) -> Moments:
@@ -155,7 +147,8 @@ def _fixed_statistics(moments: Mapping[nn.Module, Sequence[Moments]]) -> Iterato
     try:
         yield
     finally:
-        _remove_all(handles)
+        for handle in handles:
+            handle.remove()
         for module, (mean, variance) in own.items():
             module._buffers["running_mean"], module._buffers["running_var"] = mean, variance
             module.training = True
