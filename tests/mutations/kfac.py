@@ -6,6 +6,7 @@ from tests.mutations.mutant import Mutant
 
 NATURAL, ADAMW, BASE = "grng/optim/natural.py", "grng/optim/adamw_rule.py", "grng/optim/base.py"
 WHOLE, DAMPING = "tests/optim/test_whole_step.py", "tests/optim/test_damping.py"
+UNSEEN = "tests/optim/test_unseen_layers.py"
 INTERVALS = "tests/optim/test_intervals.py"
 CONTRACT, ROBUSTNESS = "tests/optim/test_contract.py", "tests/optim/test_robustness.py"
 
@@ -187,9 +188,33 @@ KFAC = (
         "kfac",
         "a group's lr does not scale other_lr",
         "grng/optim/units.py",
-        'scale = group["lr"] / default_lr if "lr" in group and default_lr > 0 else 1.0',
-        "scale = 1.0",
+        "(lr / default_lr if default_lr > 0 else 1.0)",
+        "1.0",
         (ROBUSTNESS,),
+    ),
+    Mutant(
+        "kfac",
+        "a layer that no hook saw steps with the layers' rate for AdamW's",
+        NATURAL,
+        'return {**group, "params": other, "lr": lr}',
+        'return {**group, "params": other}',
+        (UNSEEN,),
+    ),
+    Mutant(
+        "kfac",
+        "a layer that no hook saw keeps the identity for its metric",
+        NATURAL,
+        "        self._exclude_unseen(statistics)\n",
+        "",
+        (UNSEEN,),
+    ),
+    Mutant(
+        "kfac",
+        "a loaded state forgets the layers that no hook saw",
+        NATURAL,
+        'self._exclude({held[index]: reason for index, reason in extra["excluded"]})',
+        "pass",
+        (UNSEEN,),
     ),
     Mutant(
         "kfac",

@@ -85,6 +85,14 @@ KFAC_FACTORS = (
     ),
     Mutant(
         "kfac",
+        "Conv2dSame's odd pixel in front",
+        LAYOUT,
+        "padding = [total // 2, total - total // 2, *padding]",
+        "padding = [total - total // 2, total // 2, *padding]",
+        (FACTORS,),
+    ),
+    Mutant(
+        "kfac",
         "the gradient behind an activation in place for that of the layer's output",
         CAPTURE,
         "source = base if whole and base is not None else output",
