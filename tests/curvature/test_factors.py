@@ -65,15 +65,32 @@ def test_sampled_labels_converge_to_the_exact_fisher() -> None:
     torch.testing.assert_close(sampled, exact, rtol=0.03, atol=0.003)
 
 
+class Dilated(nn.Module):
+    """Ungrouped convolutions whose stride, padding and dilation differ by axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(2, 1))
+        self.second = nn.Conv2d(4, 3, 3, padding=(1, 3), dilation=(1, 2), bias=False)
+        self.head = nn.Linear(3, 3)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.tanh(self.second(torch.tanh(self.first(x)))).mean(dim=(2, 3)))
+        return out
+
+
 MODELS: dict[str, Any] = {
     "mlp": (lambda: mlp(), (5,), 4),
     "cnn": (lambda: SmallCNN(norm=False), (2, 9, 8), 3),
+    "dilated": (lambda: Dilated(), (2, 9, 8), 3),
     "attention": (lambda: SmallAttention(), (5, 4), 3),
 }
 
 
 @pytest.mark.parametrize("weight_sharing", ["expand", "reduce"])
-@pytest.mark.parametrize("kind", ["mlp", "cnn", "attention"])
+@pytest.mark.parametrize("kind", list(MODELS))
 def test_factors_equal_those_of_curvlinops(kind: str, weight_sharing: str) -> None:
     curvlinops = pytest.importorskip("curvlinops")
     make, features, classes = MODELS[kind]
@@ -84,7 +101,7 @@ def test_factors_equal_those_of_curvlinops(kind: str, weight_sharing: str) -> No
     compared = 0
     for name, module in layers.items():
         if isinstance(module, nn.Conv2d) and module.groups > 1:
-            continue  # curvlinops has no grouped convolutions; they are compared with ungrouped ones below
+            continue  # curvlinops has no grouped convolutions: see test_grouped.py
         parameters = list(module.parameters(recurse=False))
         operator = curvlinops.KFACLinearOperator(
             model,
@@ -98,12 +115,12 @@ def test_factors_equal_those_of_curvlinops(kind: str, weight_sharing: str) -> No
         )
         matrix = operator @ torch.eye(operator.shape[1], dtype=torch.float64)
         a, g = found[name]
-        torch.testing.assert_close(kronecker(a[0], g[0]), _row_major(matrix, module), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(kronecker(a[0], g[0]), row_major(matrix, module), rtol=1e-6, atol=1e-9)
         compared += 1
-    assert compared >= 2 or kind == "cnn"
+    assert compared == {"mlp": 2, "cnn": 2, "dilated": 3, "attention": 2}[kind]
 
 
-def _row_major(matrix: Tensor, module: nn.Module) -> Tensor:
+def row_major(matrix: Tensor, module: nn.Module) -> Tensor:
     """Reorder curvlinops' [weight, bias] order to ours, in which the bias is the last column of each row."""
     weight, bias = module.weight, getattr(module, "bias", None)
     assert isinstance(weight, Tensor)
@@ -166,11 +183,13 @@ def test_join_and_split_are_inverse() -> None:
     assert torch.equal(bias, module.bias)
 
 
-def test_curvature_batch_measures_the_first_samples() -> None:
+@pytest.mark.parametrize("fisher", ["sampled", "exact", "empirical"])
+@pytest.mark.parametrize("share", [0.5, 0.4])  # of 6 samples: 3, and 2.4, which is rounded up
+def test_curvature_batch_measures_the_first_samples(share: float, fisher: str) -> None:
     model = mlp()
     inputs, targets = class_batch(batch=6)
-    part = factors(model, inputs, targets, fisher="exact", curvature_batch=0.5)
-    alone = factors(model, inputs[:3], targets[:3], fisher="exact")
+    part = factors(model, inputs, targets, fisher=fisher, curvature_batch=share)
+    alone = factors(model, inputs[:3], targets[:3], fisher=fisher)
     for name in part:
         for mine, theirs in zip(part[name], alone[name], strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)

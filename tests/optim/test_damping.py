@@ -160,6 +160,11 @@ def test_the_trust_region_bounds_the_step_in_the_metric() -> None:
     decrease = -float(flat(unclipped) @ flat(grads))
     assert decrease > kappa
     torch.testing.assert_close(flat(clipped), flat(unclipped) * (kappa / decrease) ** 0.5)
+    short_model = mlp()
+    short = step_of(
+        short_model, KFAC(short_model, **{**PLAIN, "damping": 0.01, "kl_clip": 9 * decrease}), inputs, targets
+    )
+    assert torch.equal(flat(short), flat(unclipped))  # inside the region nothing is scaled, and never up
 
 
 def test_the_normalised_step_has_the_learning_rate_as_its_size() -> None:

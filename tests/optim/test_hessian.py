@@ -12,10 +12,12 @@ from grng.errors import GrngError
 from grng.optim.controls import GRSGD, GRAdamW
 from grng.optim.reng import RENG
 from grng.optim.sophia import Sophia
+from grng.optimizers import create_optimizer
 from tests.oracles.dense import gradient_and_hvp
 from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
 
-SETTINGS: dict[str, Any] = {"lr": 0.0, "rho": 0.3, "momentum": 0.0}
+DIFFERENCE: dict[str, Any] = {"hvp": "finite_difference"}
+SETTINGS: dict[str, Any] = {"lr": 0.0, "other_lr": 0.0, "rho": 0.3, "momentum": 0.0}
 MODELS: dict[str, Any] = {
     "mlp": (mlp, (5,), 4),
     "cnn": (SmallCNN, (2, 9, 8), 3),
@@ -46,7 +48,9 @@ def test_reng_preconditions_the_regularised_gradient(kind: str, hvp: str, tolera
     inputs, targets = class_batch(features=features, classes=classes)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         gradient, product = gradient_and_hvp(model, inputs, targets)
+    before = flat(list(model.parameters()))
     found = vector_of(model, hvp, inputs, targets)
+    assert torch.equal(flat(list(model.parameters())), before)  # the learning rate is zero
     for name in gradient:
         expected = gradient[name] + 0.3 * product[name]
         torch.testing.assert_close(found[name], expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
@@ -79,6 +83,26 @@ def test_the_second_pass_sees_the_same_dropout_and_leaves_statistics_and_random_
     for (name, mine), (_, theirs) in zip(once.named_buffers(), twice.named_buffers(), strict=True):
         assert torch.equal(mine, theirs), name
     torch.testing.assert_close(flat(list(difference.values())), flat(list(plain.values())), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("reng", DIFFERENCE), ("gr-sgd", DIFFERENCE), ("sam", {})])
+def test_numbers_drawn_between_the_two_passes_are_not_drawn_again(name: str, options: dict[str, Any]) -> None:
+    inputs, targets = class_batch(batch=16)
+    model = Noisy()
+    optimizer: Any = create_optimizer(name, model, **options)
+
+    def closure() -> float:
+        loss = nn.functional.cross_entropy(model(inputs), targets)
+        loss.backward()
+        return float(loss.detach())
+
+    outputs = model(inputs)
+    optimizer.observe(outputs, targets)
+    nn.functional.cross_entropy(outputs, targets).backward()
+    torch.rand(3)
+    state = torch.get_rng_state()
+    optimizer.step(closure)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

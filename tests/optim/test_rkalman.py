@@ -108,6 +108,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(
         "forgetting": 0.9,
         "process_noise": 1e-3,
         "momentum": momentum,
+        "weight_decay": 0.1,
     }
     if update != "information":
         options["noise_ema"] = 0.8
@@ -155,7 +156,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(
         if momentum:
             momenta = [momentum * m + (1 - momentum) * d for m, d in zip(momenta, steps, strict=True)]
             steps = [m / (1 - momentum ** (step + 1)) for m in momenta]
-        values = [v + 0.5 * d for v, d in zip(values, steps, strict=True)]
+        values = [v * (1 - 0.5 * 0.1) + 0.5 * d for v, d in zip(values, steps, strict=True)]
         take_step(model, optimizer, inputs, targets)
     torch.testing.assert_close(flat(list(model.parameters())), flat(values), rtol=1e-10, atol=1e-13)
     found = [optimizer.state[p]["covariance"] for p in model.parameters()]

@@ -76,7 +76,7 @@ def test_rows_are_forgotten_in_order_and_an_uneven_last_batch_is_no_row_of_zeros
     model = mlp()
     optimizer = RKalman(model, **LAYER, rows=4, memory=2)
     weight, head = model.get_parameter("0.weight"), model.get_parameter("2.weight")
-    for step, batch in enumerate((6, 3, 6)):
+    for step, batch in enumerate((6, 6, 6, 3, 6)):
         take_step(model, optimizer, *class_batch(batch=batch, seed=step))
     state = optimizer.state[weight]
     assert state["filled"].tolist() == [4, 3]

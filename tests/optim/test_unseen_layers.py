@@ -55,7 +55,7 @@ def test_a_weight_used_without_calling_its_module_is_stepped_as_if_it_had_no_kro
     make: Any, scheduled: bool
 ) -> None:
     models = [Functional(), Called()]
-    optimizers = [make(model, other_parameters="adamw", seed=1, lr=0.01) for model in models]
+    optimizers = [make(model, other_parameters="adamw", other_lr=0.004, seed=1, lr=0.01) for model in models]
     schedulers = [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5) for optimizer in optimizers]
     for step in range(4):
         inputs, targets = class_batch(seed=step)

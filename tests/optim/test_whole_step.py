@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grng.optim.kfac import KFAC
+from grng.optim.reng import RENG
 from grng.optim.ring import RING
 from tests.oracles.nets import class_batch, take_step
 
 LR, DECAY, MOMENTUM, LAMBDA, EMA, OTHER_LR, BATCH = 0.07, 0.1, 0.9, 0.02, 0.9, 0.03, 6
+RHO, NORM_EMA = 0.5, 0.8
 
 
 class Net(nn.Module):
@@ -31,10 +33,10 @@ class Net(nn.Module):
 
 
 class Reference:
-    """K-FAC (ρ = 0) or RING with layer scope, factored damping, every statistic at every step."""
+    """K-FAC, RING with layer scope, or RENG: factored damping, every statistic at every step."""
 
-    def __init__(self, form: str, rms: bool, adamw: bool, kappa: float | None, rho: float, norm_ema: float) -> None:
-        self.form, self.rms, self.adamw, self.kappa, self.rho, self.norm_ema = form, rms, adamw, kappa, rho, norm_ema
+    def __init__(self, name: str, form: str, rms: bool, adamw: bool, kappa: float | None) -> None:
+        self.name, self.form, self.rms, self.adamw, self.kappa = name, form, rms, adamw, kappa
         self.net, self.t = Net(), 0
         self.draws = torch.Generator().manual_seed(3)
         self.store: dict[str, Any] = {}
@@ -52,10 +54,10 @@ class Reference:
         return MOMENTUM * m + (1 - MOMENTUM) * gradient
 
     def damping(self, key: str, gradient: Tensor) -> Tensor:
-        if self.rho == 0:
+        if self.name != "ring":
             return torch.tensor(LAMBDA, dtype=torch.float64)
-        norm: Tensor = self.average(f"{key} norm", gradient.square().sum(), self.norm_ema)
-        damped: Tensor = LAMBDA + self.rho * norm
+        norm: Tensor = self.average(f"{key} norm", gradient.square().sum(), NORM_EMA)
+        damped: Tensor = LAMBDA + RHO * norm
         return damped
 
     def step(self, x: Tensor, y: Tensor) -> None:
@@ -64,7 +66,12 @@ class Reference:
         hidden = torch.tanh(net.first(x)) * net.scale
         pre, out = net.first(x), net(x)
         w1, b1, s, w2 = net.first.weight, net.first.bias, net.scale, net.second.weight
-        g = torch.autograd.grad(F.cross_entropy(out, y), [w1, b1, s, w2])
+        g = torch.autograd.grad(F.cross_entropy(out, y), [w1, b1, s, w2], create_graph=True)
+        if self.name == "reng":
+            penalty = 0.5 * RHO * torch.stack([part.square().sum() for part in g]).sum()
+            extra = torch.autograd.grad(penalty, [w1, b1, s, w2])
+            g = tuple(part + more for part, more in zip(g, extra, strict=True))
+        g = tuple(part.detach() for part in g)
         uniform = torch.rand(BATCH, generator=self.draws, dtype=torch.float64)
         labels = (uniform[:, None] > out.detach().softmax(dim=1).cumsum(dim=1)).sum(dim=1)
         pre = net.first(x)
@@ -121,11 +128,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["kfac", "ring", "reng"])
 @pytest.mark.parametrize("case", list(CASES))
-def test_five_steps_equal_the_reference(case: str, rho: float) -> None:
+def test_five_steps_equal_the_reference(case: str, name: str) -> None:
     options = CASES[case]
-    reference = Reference(**options, rho=rho, norm_ema=0.8)
+    reference = Reference(name, **options)
     shared: dict[str, Any] = {
         "lr": LR,
         "weight_decay": DECAY,
@@ -142,10 +149,16 @@ def test_five_steps_equal_the_reference(case: str, rho: float) -> None:
         "seed": 3,
     }
     model = Net()
-    optimizer = RING(model, **shared, rho=rho, norm_ema=0.8) if rho else KFAC(model, **shared)
+    optimizer: KFAC | RING | RENG
+    if name == "kfac":
+        optimizer = KFAC(model, **shared)
+    elif name == "ring":
+        optimizer = RING(model, **shared, rho=RHO, norm_ema=NORM_EMA)
+    else:
+        optimizer = RENG(model, **shared, rho=RHO)
     for step in range(5):
         x, y = class_batch(classes=3, batch=BATCH, seed=step)
         reference.step(x, y)
         take_step(model, optimizer, x, y)
-    for (name, mine), theirs in zip(model.named_parameters(), reference.net.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11, msg=name)
+    for (key, mine), theirs in zip(model.named_parameters(), reference.net.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11, msg=key)
