@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
+from grng.curvature.precision import wide_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class FactorSum:
 
     def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
         if self.weight_sharing == "reduce":
             positions = sum(part.shape[2] for part in rows)
@@ -186,7 +186,7 @@ class FactorSum:
 
     def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.gradient_rows(gradients.to(dtype), batch=batch, samples=samples) for gradients in uses]
         if self.weight_sharing == "reduce":
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
@@ -223,8 +223,3 @@ def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
     product[:, :-1, -1] = sums
     product[:, -1, -1] = batch * shared
     return product
-
-
-def factor_dtype(weight: Tensor) -> torch.dtype:
-    """Factors are kept in float32 or better, also for a model in half precision."""
-    return torch.promote_types(weight.dtype, torch.float32)

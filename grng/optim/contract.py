@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from grng.curvature.coverage import Coverage
+from grng.optim.loss_scale import unscale_gradients
 
 
 class Contract:
@@ -25,6 +26,12 @@ class Contract:
 
     collect_diagnostics: bool = False
     _probe: dict[str, Any]
+
+    def _unscales(self) -> bool:
+        """Whether this step unscales and skips by itself, asked by a `GradScaler`: see `loss_scale`."""
+        return self.is_second_order or self.needs_closure
+
+    _step_supports_amp_scaling: Any = property(lambda self: self._unscales())  # torch's name for it
 
     def observe(self, outputs: Tensor, targets: Tensor) -> None:
         """Take the model's outputs `[batch, outputs]` and the targets of this batch; first-order: nothing to do."""
@@ -60,6 +67,7 @@ class Contract:
     def _attach_probe(self) -> None:
         self._probe = {}
         optimizer: Any = self
+        optimizer.register_step_pre_hook(unscale_gradients)
         optimizer.register_step_pre_hook(_before_step)
         optimizer.register_step_post_hook(_after_step)
         optimizer.register_state_dict_post_hook(_save_last_step)

@@ -30,7 +30,11 @@ def silence_create_graph_warning() -> None:
 
 
 def double_backprop(
-    gradients: Sequence[Tensor], parameters: Sequence[nn.Parameter], vector: Sequence[Tensor]
+    gradients: Sequence[Tensor],
+    parameters: Sequence[nn.Parameter],
+    vector: Sequence[Tensor],
+    *,
+    retain_graph: bool = False,
 ) -> list[Tensor]:
     """Return H v, one tensor a parameter.
 
@@ -38,6 +42,7 @@ def double_backprop(
         gradients: ∇L with its graph (`create_graph=True`), one tensor a parameter.
         parameters: The parameters.
         vector: v, without a graph.
+        retain_graph: Whether there may be a further product with the same graph.
 
     Raises:
         GrngError: The gradients carry no graph, or an operator of the model has no double backward.
@@ -52,7 +57,11 @@ def double_backprop(
     try:
         with torch.enable_grad():
             products = torch.autograd.grad(
-                [g for g, _ in with_graph], parameters, grad_outputs=[v for _, v in with_graph], allow_unused=True
+                [g for g, _ in with_graph],
+                parameters,
+                grad_outputs=[v for _, v in with_graph],
+                retain_graph=retain_graph,
+                allow_unused=True,
             )
     except RuntimeError as error:
         if "not implemented" not in str(error) and "double backward" not in str(error):

@@ -23,6 +23,7 @@ from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
 from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
+from grng.curvature.precision import wide, wide_zeros
 from grng.errors import GrngError
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
@@ -184,6 +185,8 @@ class NaturalGradient(CurvatureOptimizer):
 
     def _forget(self) -> None:
         self._statistics = Statistics()
+
+    def _forget_forward(self) -> None:
         if self._capture is not None:
             self._capture.take()
 
@@ -212,7 +215,7 @@ class NaturalGradient(CurvatureOptimizer):
             if self.settings.step_norm == "rms":
                 steps = normalised(steps)
             for p, step, vector in zip(unit.parameters, steps, mixed, strict=True):
-                directions[p] = step.to(p.dtype)
+                directions[p] = step.to(vector.dtype)
                 if self.settings.kl_clip is not None:
                     decrease = decrease.to(p.device) - group_of[p]["lr"] ** 2 * (step * vector).sum().double()
         scale = self._trust_region(decrease)
@@ -232,12 +235,12 @@ class NaturalGradient(CurvatureOptimizer):
         return {**group, "params": other, "lr": lr}
 
     def _with_momentum(self, p: nn.Parameter, vector: Tensor | None, decay: float) -> Tensor:
-        vector = torch.zeros_like(p) if vector is None else vector
+        vector = wide_zeros(p) if vector is None else wide(vector)
         if self.settings.momentum_form != "gradient" or decay == 0.0:
             return vector
         state = self.state[p]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(p)
+            state["momentum_buffer"] = wide_zeros(p)
         buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(vector, alpha=1.0 - decay)
         return buffer * decay + vector * (1.0 - decay)
 
@@ -283,7 +286,7 @@ class NaturalGradient(CurvatureOptimizer):
         if self.settings.momentum_form == "step" and group["momentum"]:
             state = self.state[p]
             if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
+                state["momentum_buffer"] = wide_zeros(p)
             step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
         p.add_(step, alpha=group["lr"])
 
