@@ -39,6 +39,16 @@ def scaler_state(optimizer: Any) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def hidden_scaler_state(optimizer: Any) -> Iterator[None]:
+    """Let torch's own rules, which would unscale once more or refuse to, see nothing of the GradScaler."""
+    hidden = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+    try:
+        yield
+    finally:
+        vars(optimizer).update(hidden)
+
+
 def overflowed(optimizer: Any) -> bool:
     """Whether the GradScaler, if there is one, found a gradient that is not finite."""
     found = vars(optimizer).get("found_inf")

@@ -102,7 +102,13 @@ class GradientRegularised(Contract):
         self.suspended = True
         try:
             product = finite_difference(
-                parameters, list(plain.values()), vector, closure, self.model, self._random_state.state
+                parameters,
+                list(plain.values()),
+                vector,
+                closure,
+                self.model,
+                self._random_state.state,
+                self._random_state.autocast,
             )
         finally:
             self.suspended = False

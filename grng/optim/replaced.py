@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from grng.optim.contract import Contract
 from grng.optim.hessian import free_graph
-from grng.optim.loss_scale import SkippedStep, overflowed, scaler_state, unscaled_closure
+from grng.optim.loss_scale import SkippedStep, hidden_scaler_state, overflowed, scaler_state, unscaled_closure
 
 
 class ReplacedGradient(Contract):
@@ -78,7 +78,8 @@ class ReplacedGradient(Contract):
         try:
             for p, vector in vectors.items():
                 p.grad = vector
-            self._rule()
+            with hidden_scaler_state(self):
+                self._rule()
         finally:
             for p, gradient in own.items():
                 p.grad = gradient
