@@ -90,8 +90,9 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
     created._attach_probe()
     if isinstance(created, _SecondOrder):
         silence_create_graph_warning()
-        created.register_step_pre_hook(_refuse_processes)
         created.attention = MathAttention(model, created.second_order_due)
+        base: Any = created
+        base.register_step_pre_hook(_refuse_processes)
     optimizer: torch.optim.Optimizer = created
     return optimizer
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from grng.curvature.capture import Use
 from grng.curvature.factor_blocks import times_left, times_right
-from grng.curvature.layers import Layer, factor_dtype
+from grng.curvature.layers import Layer
+from grng.curvature.precision import wide_dtype
 
 # entries of per-sample gradients held at a time (64 MiB in float32)
 CHUNK = 2**24
@@ -78,7 +79,7 @@ class SquaredGradients:
         self, use: Use, gradient: Tensor, one: _Pass, vectors_a: Tensor, vectors_g: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return U_Aᵀ a and U_Gᵀ e at every position, `[groups, samples, shared, features]`."""
-        layer, dtype = self.layer, factor_dtype(self.layer.weight)
+        layer, dtype = self.layer, wide_dtype(self.layer.weight)
         inputs = layer.input_rows(use.inputs.to(dtype), batch=one.batch, samples=one.samples)
         if layer.bias is not None:
             inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:-1], 1)], dim=-1)

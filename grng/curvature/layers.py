@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from grng.curvature.factor_blocks import count_blocks, cut
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
+from grng.curvature.precision import wide_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class FactorSum:
 
     def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
         if self.weight_sharing == "reduce":
             positions = sum(part.shape[2] for part in rows)
@@ -203,7 +203,7 @@ class FactorSum:
 
     def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.gradient_rows(gradients.to(dtype), batch=batch, samples=samples) for gradients in uses]
         if self.weight_sharing == "reduce":
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
@@ -247,7 +247,7 @@ class FactorSum:
 
 
 def _zeros(layer: Layer, blocks: int, size: int) -> Tensor:
-    return layer.weight.new_zeros(layer.groups * blocks, size, size, dtype=factor_dtype(layer.weight))
+    return layer.weight.new_zeros(layer.groups * blocks, size, size, dtype=wide_dtype(layer.weight))
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:
@@ -275,8 +275,3 @@ def _second_moment(rows: Tensor, *, with_bias: bool, blocks: int) -> Tensor:
     product[:, :-1, -1] = sums
     product[:, -1, -1] = batch * shared
     return product
-
-
-def factor_dtype(weight: Tensor) -> torch.dtype:
-    """Factors are kept in float32 or better, also for a model in half precision."""
-    return torch.promote_types(weight.dtype, torch.float32)

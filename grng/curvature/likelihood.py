@@ -66,6 +66,8 @@ class Categorical:
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return −log softmax(z_b)[y_b], `[batch]`."""
+        if targets.is_floating_point():
+            targets = targets.to(outputs.dtype)
         return F.cross_entropy(outputs, targets, reduction="none")
 
     def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:

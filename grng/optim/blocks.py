@@ -10,8 +10,9 @@ from torch import Tensor
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
 from grng.curvature.inverse import NewtonReport
 from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
-from grng.curvature.layers import Layer, factor_dtype
+from grng.curvature.layers import Layer
 from grng.curvature.layout import join_matrix, split_matrix
+from grng.curvature.precision import wide_dtype
 from grng.optim.fisher import corrected_average, move_average
 from grng.optim.processes import Processes
 from grng.optim.settings import KroneckerSettings
@@ -61,7 +62,7 @@ def correct_eigenvalues(
 
 def _no_squares(layer: Layer) -> Tensor:
     shape = (layer.groups, layer.output_size, layer.input_size)
-    return layer.weight.new_zeros(shape, dtype=factor_dtype(layer.weight))
+    return layer.weight.new_zeros(shape, dtype=wide_dtype(layer.weight))
 
 
 def direction(

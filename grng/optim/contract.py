@@ -21,6 +21,7 @@ from torch import Tensor
 
 from grng.curvature.coverage import Coverage
 from grng.optim.copies import Copies
+from grng.optim.loss_scale import unscale_gradients
 from grng.optim.processes import Processes
 
 
@@ -43,6 +44,12 @@ class Contract(Copies):
         """Average g over the processes where this step forms H g: its backward was under DDP's `no_sync`."""
         if self.is_second_order:
             self.processes.average_gradients([p for group in self.param_groups for p in group["params"]])
+
+    def _unscales(self) -> bool:
+        """Whether this step unscales and skips by itself, asked by a `GradScaler`: see `loss_scale`."""
+        return self.is_second_order or self.needs_closure
+
+    _step_supports_amp_scaling: Any = property(lambda self: self._unscales())  # torch's name for it
 
     def observe(self, outputs: Tensor, targets: Tensor) -> None:
         """Take the model's outputs `[batch, outputs]` and the targets of this batch; first-order: nothing to do."""
@@ -85,6 +92,7 @@ class Contract(Copies):
 
     def _register_probe(self) -> None:
         optimizer: Any = self
+        optimizer.register_step_pre_hook(unscale_gradients)
         optimizer.register_step_pre_hook(_before_step)
         optimizer.register_step_post_hook(_after_step)
         optimizer.register_state_dict_post_hook(_save_last_step)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from grng.curvature.precision import wide
+
 if TYPE_CHECKING:
     from grng.optim.base import CurvatureOptimizer
 
@@ -47,7 +49,7 @@ def fisher_passes(
         cotangent, samples = optimizer.sampled_cotangent(outputs, share)
         return [Pass(cotangent, True, diagonal)], samples
     samples = math.ceil(share * outputs.shape[0])
-    measured = outputs.detach()[:samples]
+    measured = wide(outputs.detach())[:samples]
     if fisher == "empirical":
         cotangent = optimizer.likelihood.output_gradient(measured, targets[:samples])
         if diagonal:
@@ -83,7 +85,8 @@ class DiagonalSum:
     def add(self, gradient: Tensor | None) -> None:
         """Add one micro-batch's gradient of Σ_b u_bᵀ z_b; None where the parameter was not used."""
         if gradient is not None:
-            self.total = gradient.detach().clone() if self.total is None else self.total + gradient
+            gradient = wide(gradient.detach())
+            self.total = gradient.clone() if self.total is None else self.total + gradient
 
     def estimate(self, samples: int) -> Tensor | None:
         """Return B ĝ ⊙ ĝ = (Σ_b J_bᵀ u_b)² / B for B = `samples`, or None without an observation."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from grng.curvature.layers import FactorSum, Layer, factor_dtype
+from grng.curvature.layers import FactorSum, Layer
+from grng.curvature.precision import wide_dtype
 from grng.optim.fisher import DiagonalSum
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def join_diagonals(
     used = processes.any_of([total is not None for total in own])
     held = [(p, total) for p, total, flag in zip(parameters, own, used, strict=True) if flag]
     joined = processes.summed(
-        [
-            torch.zeros_like(p, dtype=factor_dtype(p)) if total is None else total.to(factor_dtype(p))
-            for p, total in held
-        ]
+        [torch.zeros_like(p, dtype=wide_dtype(p)) if total is None else total.to(wide_dtype(p)) for p, total in held]
     )
     for (p, _), total in zip(held, joined, strict=True):
         sums.setdefault(p, DiagonalSum()).total = total

@@ -37,7 +37,8 @@ class PartialForward(HookOwner):
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
         super().__init__(due)
-        self.forget()
+        self._inputs: tuple[tuple[Any, ...], Any] | None = None
+        self._moments: dict[nn.Module, list[Moments]] = {}
         self.attach(model, "_begin", before=True, with_kwargs=True)
         for module in model.modules():
             if isinstance(module, _BatchNorm):
@@ -84,8 +85,7 @@ class PartialForward(HookOwner):
 
     def forget(self) -> None:
         """Forget the last forward's inputs."""
-        self._inputs: tuple[tuple[Any, ...], Any] | None = None
-        self._moments: dict[nn.Module, list[Moments]] = {}
+        self._inputs, self._moments = None, {}
 
     def close(self) -> None:
         """Remove the hooks."""

@@ -20,11 +20,11 @@ from grng.optim.contract import Contract
 from grng.optim.hessian import (
     MathAttention,
     RandomStateRecorder,
-    double_backprop,
     finite_difference,
     free_graph,
     silence_create_graph_warning,
 )
+from grng.optim.loss_scale import refuse_overflow, scaled_double_backprop
 
 
 class GradientRegularised(Contract):
@@ -92,8 +92,10 @@ class GradientRegularised(Contract):
         rho = {p: self.regularize_every * group["rho"] for group in self.param_groups for p in group["params"]}
         parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
         if self.is_second_order:
-            own = double_backprop(list(gradients.values()), parameters, vector)
-            return dict(zip(parameters, self.processes.averaged(own), strict=True))
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, vector)
+            product = self.processes.averaged(own)
+            refuse_overflow(self, product)
+            return dict(zip(parameters, product, strict=True))
         if not self.needs_closure:
             return None
         if closure is None:
@@ -105,7 +107,13 @@ class GradientRegularised(Contract):
         self.suspended = True
         try:
             product = finite_difference(
-                parameters, list(plain.values()), vector, closure, self.model, self._random_state.state
+                parameters,
+                list(plain.values()),
+                vector,
+                closure,
+                self.model,
+                self._random_state.state,
+                self._random_state.autocast,
             )
         finally:
             self.suspended = False

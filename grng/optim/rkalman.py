@@ -159,6 +159,8 @@ class RKalman(CurvatureOptimizer):
 
     def _forget(self) -> None:
         self._filter.forget()
+
+    def _forget_forward(self) -> None:
         self.take_uses()
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:

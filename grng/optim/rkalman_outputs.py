@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.layers import factor_dtype
+from grng.curvature.precision import wide, wide_dtype, wide_zeros
 from grng.errors import GrngError
 from grng.optim.processes import Processes
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
@@ -53,7 +53,7 @@ class OutputsFilter(GlobalFilter):
         held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         self._rows += optimizer.processes.share(outputs.numel())[0]
         _check_size(self._rows, sum(p.numel() for p in held))
-        values = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
+        values = wide(outputs.detach())
         # Σ u uᵀ over the likelihood's exact gradients is E[∂ℓ/∂z ∂ℓ/∂zᵀ], which is ∂²ℓ/∂z² for all of them
         factors = torch.stack(list(optimizer.likelihood.exact_gradients(values)), dim=2)
         self._fisher.append(factors @ factors.mT)
@@ -71,7 +71,7 @@ class OutputsFilter(GlobalFilter):
         residual = residuals.reshape(-1)
         if optimizer.collect_diagnostics:
             self.last = {"innovation": float(residual.norm()), "failed_solves": float(self.failed_solves)}
-        steps = {p: torch.zeros_like(p) for p in gradients}
+        steps = {p: wide_zeros(p) for p in gradients}
         spread = torch.zeros(len(residual), len(residual), dtype=torch.float64, device=residual.device)
         for p, jacobian in jacobians.items():
             scaled = jacobian * covariance[p].sqrt().reshape(-1)
@@ -86,7 +86,7 @@ class OutputsFilter(GlobalFilter):
         information = torch.block_diag(*fisher)
         inner = torch.linalg.lu_solve(*factors, information) if self.update == "joint" else information
         for p, jacobian in jacobians.items():
-            steps[p] = (covariance[p] * (weights.to(jacobian.dtype) @ jacobian).reshape(p.shape)).to(p.dtype)
+            steps[p] = covariance[p] * (weights.to(jacobian.dtype) @ jacobian).reshape(p.shape)
             if self.update == "none":
                 continue
             diagonal = (jacobian * (inner.to(jacobian.dtype) @ jacobian)).sum(dim=0).reshape(p.shape)
@@ -126,10 +126,8 @@ def _jacobian(optimizer: RKalman, outputs: Tensor, held: list[nn.Parameter]) -> 
         cotangents = units.reshape(count, *outputs.shape)
         parts.append(list(optimizer.gradients_of_outputs(outputs, list(held), cotangents, batched=True)))
     found: list[Tensor | None] = []
-    for p, column in zip(held, zip(*parts, strict=True), strict=True):
-        present = [
-            part.flatten(1).to(torch.promote_types(p.dtype, torch.float32)) for part in column if part is not None
-        ]
+    for column in zip(*parts, strict=True):
+        present = [wide(part.flatten(1)) for part in column if part is not None]
         found.append(torch.cat(present) if present else None)
     return found
 
@@ -153,7 +151,7 @@ def _over_processes(
     held = [p for p, flag in zip(parameters, used, strict=True) if flag]
     parts = []
     for p in held:
-        rows = own[p] if p in own else p.new_zeros(batch * outputs, p.numel(), dtype=factor_dtype(p))
+        rows = own[p] if p in own else p.new_zeros(batch * outputs, p.numel(), dtype=wide_dtype(p))
         parts.append(rows.reshape(batch, outputs * p.numel()))
     joined = processes.stacked(parts)
     return {p: rows.reshape(-1, p.numel()) for p, rows in zip(held, joined, strict=True)}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.layers import Layer, factor_dtype
+from grng.curvature.layers import Layer
+from grng.curvature.precision import wide_dtype
 from grng.curvature.row_gradients import RowGradients, row_gradients
 from grng.curvature.sample_groups import SampleGroups, merge_plan
 from grng.errors import GrngError
@@ -99,7 +100,7 @@ class GatheredRows:
         places = owners[own].split([count for count, _ in self._parts])
         sums: list[Tensor] = []
         for p in held:
-            total = torch.zeros(len(lengths), *p.shape, dtype=factor_dtype(p), device=p.device)
+            total = torch.zeros(len(lengths), *p.shape, dtype=wide_dtype(p), device=p.device)
             for (_, rows), place in zip(self._parts, places, strict=True):
                 if p in rows:
                     total.index_add_(0, place.to(p.device), rows[p])

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import wide_zeros
+
 SMALLEST_RMS = 1e-12
 
 
@@ -95,5 +97,5 @@ def move(
 def _buffers(states: MutableMapping[Any, Any], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     for p in parameters:
         if "momentum_buffer" not in states[p]:
-            states[p]["momentum_buffer"] = torch.zeros_like(p)
+            states[p]["momentum_buffer"] = wide_zeros(p)
     return [states[p]["momentum_buffer"] for p in parameters]
