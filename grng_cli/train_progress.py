@@ -72,6 +72,8 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
         )
 
     def _step(self, event: StepDone) -> None:
+        if event.coverage_summary is not None:
+            self._say(f"after the first look at the model: {event.coverage_summary}")
         self._loss = f"loss {scalar(event.train_loss)}"
         if "train_accuracy" in event.metrics:
             self._accuracy = f"accuracy {fraction(event.metrics['train_accuracy'])}"

@@ -11,13 +11,13 @@ G = (1/B) Σ ē ēᵀ (Eschenhagen et al. 2023, arXiv 2311.00636).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.layout import conv_gradients, conv_patches, linear_features
+from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,11 @@ def _by_sample(rows: Tensor, samples: int) -> Tensor:
 
 
 def find_layers(
-    model: nn.Module, trainable: set[nn.Parameter], *, max_factor_size: int | None
+    model: nn.Module,
+    trainable: set[nn.Parameter],
+    *,
+    max_factor_size: int | None,
+    excluded: Mapping[nn.Parameter, str] | None = None,
 ) -> tuple[list[Layer], dict[nn.Parameter, str]]:
     """Find the layers of `model` that get Kronecker factors, and say why the rest of the parameters does not.
 
@@ -91,6 +95,7 @@ def find_layers(
         model: The model.
         trainable: The parameters that the optimizer holds.
         max_factor_size: Layers with a wider factor are left to the other rule; None for no limit.
+        excluded: Weights whose layers are left to the other rule for a reason found elsewhere.
 
     Returns:
         The layers in the model's order, and for every other parameter of `trainable` the reason.
@@ -107,6 +112,8 @@ def find_layers(
         if not own:
             continue
         reason = _why_not(module, trainable, owners, max_factor_size)
+        if reason is None and excluded:
+            reason = excluded.get(module._parameters["weight"])
         if reason is None:
             assert isinstance(module, nn.Linear | nn.Conv2d)
             layers.append(_layer(name, module, trainable))
@@ -128,7 +135,7 @@ def _why_not(
     kind = type(module).__name__
     # An allow-list by exact type: subclasses (weight-standardised, parametrised, …) pass isinstance but transform their
     # weight before using it.
-    if type(module) not in (nn.Linear, nn.Conv2d):
+    if type(module) not in (nn.Linear, nn.Conv2d) and not _is_plain_subclass(module):
         if isinstance(module, nn.Linear | nn.Conv2d):
             return f"{kind} (a subclass whose weight may be transformed)"
         return f"{kind} (no Kronecker rule)"
@@ -142,6 +149,12 @@ def _why_not(
     if max_factor_size is not None and max(layer.input_size, layer.output_size) > max_factor_size:
         return f"{kind} with a factor wider than max_factor_size={max_factor_size}"
     return None
+
+
+def _is_plain_subclass(module: nn.Module) -> bool:
+    """Whether the module is one of timm's subclasses that use weight and bias as their base class does."""
+    plain_linear = type(module).__name__ == "Linear" and type(module).__module__ == "timm.layers.linear"
+    return plain_linear or pads_same(module)
 
 
 class FactorSum:

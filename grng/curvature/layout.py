@@ -14,6 +14,7 @@ A layer's gradient as a matrix is `[groups, out/groups, features]`, with the bia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,10 @@ def linear_features(values: Tensor) -> Tensor:
 def conv_patches(images: Tensor, module: nn.Conv2d) -> Tensor:
     """Cut `[batch, in, h, w]` into the kernel's patches: `[groups, batch, positions, in/groups * kh * kw]`."""
     padding: Sequence[int]
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+    if pads_same(module):
+        images = F.pad(images, _same_padding(images, module))
+        padding = (0, 0)
+    elif isinstance(module.padding, str) or module.padding_mode != "zeros":
         # string padding can be asymmetric, and unfold pads with zeros only: pad first, as the convolution itself does
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         images = F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
@@ -46,6 +50,22 @@ def conv_patches(images: Tensor, module: nn.Conv2d) -> Tensor:
     batch, features, positions = patches.shape
     groups = module.groups
     return patches.view(batch, groups, features // groups, positions).permute(1, 0, 3, 2)
+
+
+def pads_same(module: nn.Module) -> bool:
+    """Whether the module is timm's Conv2dSame: TensorFlow's padding, found out from each input's size."""
+    return type(module).__name__ == "Conv2dSame" and type(module).__module__.startswith("timm.layers.")
+
+
+def _same_padding(images: Tensor, module: nn.Conv2d) -> list[int]:
+    """Return `[left, right, top, bottom]`: as many outputs as strides begin in the input, the odd pixel at the end."""
+    padding: list[int] = []
+    for size, kernel, step, dilation in zip(
+        images.shape[-2:], module.kernel_size, module.stride, module.dilation, strict=True
+    ):
+        total = max((math.ceil(size / step) - 1) * step + (kernel - 1) * dilation + 1 - size, 0)
+        padding = [total // 2, total - total // 2, *padding]
+    return padding
 
 
 def conv_gradients(gradients: Tensor, groups: int) -> Tensor:

@@ -26,6 +26,7 @@ class Statistics:
         self.squares: dict[str, SquaredGradients] = {}
         self.diagonal: dict[nn.Parameter, DiagonalSum] = {}
         self.samples = 0
+        self._absent: dict[str, str] = {}
 
     def gather(
         self,
@@ -61,8 +62,12 @@ class Statistics:
         batch = outputs.shape[0]
         sums: dict[str, FactorSum] = {}
         for layer in layers:
+            if layer.name not in uses:
+                self._absent.setdefault(layer.name, "whose weight is used without calling the module")
             # an input that an in-place operation has changed since is not what the layer saw
-            if layer.name in uses and all(use.intact() for use in uses[layer.name]):
+            elif not all(use.intact() for use in uses[layer.name]):
+                self._absent[layer.name] = "whose input is changed in place after it"
+            else:
                 sums[layer.name] = self.factors.setdefault(layer.name, FactorSum(layer, weight_sharing))
                 sums[layer.name].add_inputs([use.inputs for use in uses[layer.name]], batch=batch, samples=samples)
                 if eigenvalues:
@@ -106,3 +111,18 @@ class Statistics:
             if estimate is not None:
                 move_average(states[p], "fisher", estimate, decay)
         return refused
+
+    def without_factors(self, layers: Sequence[Layer]) -> dict[Layer, str]:
+        """Return the layers that were stepped by the loss, but of which this step shows no factors, and why.
+
+        A layer that was merely not used has no gradient, or one of exact zeros, and keeps the factors that it has.
+        """
+        found = {}
+        for layer in layers:
+            total, gradient = self.factors.get(layer.name), layer.weight.grad
+            if gradient is None or (total is not None and total.factors() is not None):
+                continue
+            if bool(gradient.detach().any()):
+                reason = self._absent.get(layer.name, "on which the observed outputs do not depend")
+                found[layer] = f"{type(layer.module).__name__} {reason}"
+        return found

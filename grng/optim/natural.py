@@ -30,7 +30,7 @@ from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, norma
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
 from grng.optim.settings import KroneckerSettings
-from grng.optim.units import Partition, Unit, partition
+from grng.optim.units import Partition, Unit, partition, scaled_other_lr
 
 
 class NaturalGradient(CurvatureOptimizer):
@@ -62,6 +62,7 @@ class NaturalGradient(CurvatureOptimizer):
         self._reports: list[NewtonReport] = []
         self._capture: Capture | None = None
         self._default_lr = float(defaults["lr"])
+        self._excluded: dict[nn.Parameter, str] = {}  # weights of layers that turned out not to be seen by hooks
         groups = parameter_groups(model, params)
         self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
         parts = [part for group in groups for part in self._split(group)]
@@ -71,13 +72,26 @@ class NaturalGradient(CurvatureOptimizer):
     # --- which parameter is stepped by which rule
 
     def _partitioned(self, model: nn.Module, held: Sequence[nn.Parameter]) -> Partition:
-        return partition(model, held, max_factor_size=self.settings.max_factor_size)
+        return partition(model, held, max_factor_size=self.settings.max_factor_size, excluded=self._excluded)
 
     def _split(self, group: dict[str, Any]) -> list[dict[str, Any]]:
         settings = self.settings
         return self._partition.split(
             group, other_rule=settings.other_parameters, other_lr=settings.other_lr, default_lr=self._default_lr
         )
+
+    def _exclude(self, excluded: dict[nn.Parameter, str]) -> None:
+        """Leave layers, by weight, to the other rule; a reason each. Their parameter groups stay as they are."""
+        self._excluded = excluded
+        self._partition = self._partitioned(self.model, [p for group in self.param_groups for p in group["params"]])
+        self._watch()
+
+    def _exclude_unseen(self, statistics: Statistics) -> None:
+        """Exclude layers that the loss trains but of which no hook ever saw anything, e.g. F.linear(x, m.weight)."""
+        fresh = [layer for layer in self._partition.layers if "factor_updates" not in self.state[layer.weight]]
+        unseen = statistics.without_factors(fresh) if statistics.samples else {}
+        if unseen:
+            self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
 
     def _watch(self) -> None:
         """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
@@ -181,13 +195,14 @@ class NaturalGradient(CurvatureOptimizer):
         vectors = self._vectors(gradients, closure)
         statistics, self._statistics = self._statistics, Statistics()
         self.failed_inversions += statistics.fold(self._partition.layers, self.state, self.settings.ema)
+        self._exclude_unseen(statistics)
         self._measure_norms({p: gradient.detach() for p, gradient in gradients.items()})
         self._reports = []
         directions: dict[nn.Parameter, Tensor] = {}
         decrease = torch.zeros((), dtype=torch.float64)
         for unit in self._partition.units:
             group = group_of[unit.key]
-            if unit.key not in vectors or group["rule"] == "adamw":
+            if unit.key not in vectors or (unit.layer is None and self.settings.other_parameters == "adamw"):
                 continue
             mixed = [self._with_momentum(p, vectors.get(p), group["momentum"]) for p in unit.parameters]
             if unit.layer is not None:
@@ -203,9 +218,18 @@ class NaturalGradient(CurvatureOptimizer):
         scale = self._trust_region(decrease)
         for p, step in directions.items():
             self._move(p, step if scale is None else step * scale.to(step.dtype), group_of[p])
-        for group in self.param_groups:
-            if group["rule"] == "adamw":
-                adamw_step(group, vectors, self.state)
+        if self.settings.other_parameters == "adamw":
+            covered = {p for unit in self._partition.units if unit.layer is not None for p in unit.parameters}
+            for group in self.param_groups:
+                adamw_step(self._other_group(group, covered), vectors, self.state)
+
+    def _other_group(self, group: dict[str, Any], covered: set[nn.Parameter]) -> dict[str, Any]:
+        """Return what AdamW steps of a group: its own ones whole, of others the excluded layers."""
+        if group["rule"] == "adamw":
+            return group
+        other = [p for p in group["params"] if p not in covered]
+        lr = scaled_other_lr(group["lr"], other_lr=self.settings.other_lr, default_lr=self._default_lr)
+        return {**group, "params": other, "lr": lr}
 
     def _with_momentum(self, p: nn.Parameter, vector: Tensor | None, decay: float) -> Tensor:
         vector = torch.zeros_like(p) if vector is None else vector
@@ -284,7 +308,11 @@ class NaturalGradient(CurvatureOptimizer):
         return found
 
     def _extra_state(self) -> dict[str, Any]:
-        return {"failed_inversions": self.failed_inversions}
+        held = [p for group in self.param_groups for p in group["params"]]
+        excluded = [(index, self._excluded[p]) for index, p in enumerate(held) if p in self._excluded]
+        return {"failed_inversions": self.failed_inversions, "excluded": excluded}
 
     def _load_extra_state(self, extra: dict[str, Any]) -> None:
         self.failed_inversions = int(extra["failed_inversions"])
+        held = [p for group in self.param_groups for p in group["params"]]
+        self._exclude({held[index]: reason for index, reason in extra["excluded"]})

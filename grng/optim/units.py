@@ -51,8 +51,7 @@ class Partition:
         covered = {p for unit in self.units if unit.layer is not None for p in unit.parameters}
         other = {**group, "rule": other_rule, "params": [p for p in group["params"] if p not in covered]}
         if other_rule == "adamw":
-            scale = group["lr"] / default_lr if "lr" in group and default_lr > 0 else 1.0
-            other["lr"] = scale * (DEFAULT_OTHER_LR if other_lr is None else other_lr)
+            other["lr"] = scaled_other_lr(group.get("lr", default_lr), other_lr=other_lr, default_lr=default_lr)
         parts = [{**group, "rule": layer_rule, "params": [p for p in group["params"] if p in covered]}, other]
         return [part for part in parts if part["params"]]
 
@@ -69,9 +68,20 @@ class Partition:
         )
 
 
-def partition(model: nn.Module, held: Sequence[nn.Parameter], *, max_factor_size: int | None) -> Partition:
-    """Group the held parameters of `model` into units."""
-    layers, reasons = find_layers(model, set(held), max_factor_size=max_factor_size)
+def scaled_other_lr(lr: float, *, other_lr: float | None, default_lr: float) -> float:
+    """Return AdamW's rate where the layers' own is `lr`: scaled by as much as that differs from its default."""
+    return (lr / default_lr if default_lr > 0 else 1.0) * (DEFAULT_OTHER_LR if other_lr is None else other_lr)
+
+
+def partition(
+    model: nn.Module,
+    held: Sequence[nn.Parameter],
+    *,
+    max_factor_size: int | None,
+    excluded: Mapping[nn.Parameter, str] | None = None,
+) -> Partition:
+    """Group the held parameters of `model` into units; `excluded` are weights whose layers get no factors, and why."""
+    layers, reasons = find_layers(model, set(held), max_factor_size=max_factor_size, excluded=excluded)
     units = [Unit(layer.weight, layer.parameters, layer) for layer in layers]
     covered = {p for unit in units for p in unit.parameters}
     return Partition((*units, *(Unit(p, (p,)) for p in held if p not in covered)), reasons)

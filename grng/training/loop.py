@@ -38,6 +38,7 @@ class Loop:
         self._files = files
         self._listeners = listeners
         self._stop = stop
+        self._announced: str | None = None
 
     def run(self) -> RunResult:
         """Train; return the result, which is stored.
@@ -124,6 +125,7 @@ class Loop:
 
     def _started(self) -> RunStarted:
         session, coverage = self._session, self._session.coverage
+        self._announced = None if coverage is None else coverage.summary()
         return RunStarted(
             config=self._config,
             directory=self._files.path,
@@ -133,7 +135,7 @@ class Loop:
             device=str(session.device),
             parameters=session.parameters().model_dump(),
             coverage=None if coverage is None else coverage.as_dicts(),
-            coverage_summary=None if coverage is None else coverage.summary(),
+            coverage_summary=self._announced,
         )
 
     def _step_done(self, outcome: StepOutcome, evaluation: Evaluated | None, *, logged: bool) -> StepDone:
@@ -147,7 +149,16 @@ class Loop:
             metrics=self._metrics(outcome) if logged else {},
             timing=self._session.clock.timing() if logged else {},
             evaluation=evaluation,
+            coverage_summary=self._changed_coverage() if logged or self._progress.step == 1 else None,
         )
+
+    def _changed_coverage(self) -> str | None:
+        """Return the coverage in one line where it is no longer the one announced."""
+        coverage = self._session.coverage
+        if coverage is None or coverage.summary() == self._announced:
+            return None
+        self._announced = coverage.summary()
+        return self._announced
 
     def _metrics(self, outcome: StepOutcome) -> dict[str, float]:
         metrics = {"lr": float(self._session.optimizer.param_groups[0]["lr"])}

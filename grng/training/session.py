@@ -42,11 +42,15 @@ class Session:
     init_sha256: str
     optimizer: TrainableOptimizer
     schedule: Schedule
-    coverage: Coverage | None
     progress: Progress
     clock: StepClock
     memory: MemoryMeter
     chain: BatchChain
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Which parameter is stepped by which rule, as far as the optimizer knows by now."""
+        return self.optimizer.coverage()
 
     @property
     def torch_optimizer(self) -> torch.optim.Optimizer:
@@ -69,7 +73,8 @@ class Session:
     def parameters(self) -> Parameters:
         """Count the model's parameters."""
         sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
-        rules = {} if self.coverage is None else {rule: self.coverage.parameters(rule) for rule in _PRECONDITIONERS}
+        coverage = self.coverage
+        rules = {} if coverage is None else {rule: coverage.parameters(rule) for rule in _PRECONDITIONERS}
         return Parameters(total=sum(n for n, _ in sizes), trainable=sum(n for n, trains in sizes if trains), **rules)
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,7 +164,6 @@ def build_session(config: RunConfig) -> Session:
         init_sha256=init_hash,
         optimizer=optimizer,
         schedule=schedule,
-        coverage=optimizer.coverage(),
         progress=progress,
         clock=StepClock(device),
         memory=memory,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grng.runs.result import RunResult
 from tests.cli.conftest import TINY, Call, snapshot
@@ -164,3 +165,24 @@ def test_a_directory_in_use_is_refused(grng: Call, workdir: Path) -> None:
     assert "error: x: another run is writing here: process " in ran.err
     after = {name: value for name, value in snapshot(workdir).items() if not name.endswith("claim.lock")}
     assert after == before
+
+
+def test_a_layer_that_is_used_without_being_called_is_told_after_the_first_step(grng: Call, workdir: Path) -> None:
+    Path("beit.yaml").write_text(
+        "model: {name: beit_base_patch16_224, kwargs: {embed_dim: 12, depth: 2, num_heads: 2, patch_size: 4}}\n"
+        "dataset: {name: digits, img_size: 8}\noptimizer: ring\ntraining: {steps: 2, batch_size: 16}\n"
+    )
+    ran = grng("train", "--config", "beit.yaml", "--threads", 1, "--output", "x")
+    assert ran.code == 0, ran.err
+    before, after = [line for line in ran.err.splitlines() if "of parameters Kronecker" in line]
+    assert "without calling" not in before
+    assert after.startswith("after the first look at the model: ")
+    assert "2 × Linear whose weight is used without calling the module" in after
+    rows = RunResult.load(Path("x/result.json")).coverage
+    assert rows is not None
+    assert {row["layer"] for row in rows if "without calling" in str(row["reason"])} == {
+        f"blocks.{i}.attn.qkv" for i in (0, 1)
+    }
+    reader = EventAccumulator("x", size_guidance={"tensors": 0})
+    reader.Reload()
+    assert [event.step for event in reader.Tensors("coverage/text_summary")] == [0, 1]

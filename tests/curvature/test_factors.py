@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import Conv2dSame, StdConv2d
+from timm.layers.linear import Linear
 from torch import Tensor, nn
 
+from grng.curvature.layers import find_layers
 from grng.curvature.layout import conv_patches, join_matrix, split_matrix
 from grng.optim.kfac import KFAC
 from tests.oracles.dense import dense_fisher_categorical, dense_fisher_gaussian
@@ -194,3 +197,25 @@ def test_windows_of_a_picture_count_as_positions_of_their_sample(weight_sharing:
     for name in split:
         for mine, theirs in zip(split[name], whole[name], strict=True):
             torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("size", "options"), [((7, 6), {"stride": 2}), ((8, 5), {"stride": 3, "dilation": 2}), ((9, 9), {"groups": 2})]
+)
+def test_patches_of_timms_conv_with_same_padding(size: tuple[int, int], options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    module = Conv2dSame(4, 6, (3, 2), bias=False, **options).double()
+    images = torch.randn(2, 4, *size, dtype=torch.float64)
+    outputs = conv_patches(images, module) @ join_matrix(module.weight, None, module.groups)[:, None].mT
+    expected = module(images)
+    positions = expected.shape[-2] * expected.shape[-1]
+    expected = expected.reshape(2, module.groups, -1, positions).permute(1, 0, 3, 2)
+    torch.testing.assert_close(outputs, expected)
+
+
+def test_timms_subclasses_that_use_their_weight_as_it_is_have_kronecker_factors() -> None:
+    same, linear, standardised = Conv2dSame(3, 4, 3, stride=2), Linear(4, 5), StdConv2d(3, 4, 3)
+    model = nn.ModuleList([same, linear, standardised])
+    layers, reasons = find_layers(model, set(model.parameters()), max_factor_size=None)
+    assert [layer.module for layer in layers] == [same, linear]
+    assert reasons == dict.fromkeys(standardised.parameters(), "StdConv2d (a subclass whose weight may be transformed)")

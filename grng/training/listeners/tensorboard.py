@@ -40,10 +40,8 @@ class TensorBoard:
         match event:
             case RunStarted():
                 self._start(event)
-            case StepDone() if event.logged:
-                self._scalars({"train/loss": event.train_loss}, event.step)
-                self._scalars({_tag(name): value for name, value in event.metrics.items()}, event.step)
-                self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
+            case StepDone():
+                self._step(event)
             case Evaluated():
                 self._scalars({"eval/loss": event.val_loss, "eval/accuracy": event.val_accuracy}, event.step)
             case EpochDone():
@@ -52,6 +50,14 @@ class TensorBoard:
                 self._end(event.result)
             case _:
                 pass
+
+    def _step(self, event: StepDone) -> None:
+        if event.coverage_summary is not None:
+            self._writer.add_text("coverage", event.coverage_summary, event.step)
+        if event.logged:
+            self._scalars({"train/loss": event.train_loss}, event.step)
+            self._scalars({_tag(name): value for name, value in event.metrics.items()}, event.step)
+            self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
 
     def sync(self) -> None:
         """Write out what is queued, before a checkpoint."""
