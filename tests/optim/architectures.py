@@ -84,8 +84,8 @@ def _tokens(name: str, size: int = 32, patch_size: int = 8, **arguments: Any) ->
     return Architecture(name, size, own | arguments)
 
 
-_ONES = {"depths": (1, 1, 1, 1)}
-_LAYERS = {"layers": (1, 1, 1, 1)}
+_ONES: dict[str, Any] = {"depths": (1, 1, 1, 1)}
+_LAYERS: dict[str, Any] = {"layers": (1, 1, 1, 1)}
 _WIDTHS = (16, 24, 32, 48)
 _EVEN = (16, 32, 32, 64)
 
@@ -186,7 +186,9 @@ TRANSFORMERS = [
     _small("davit_tiny", embed_dims=_EVEN, num_heads=(1, 2, 2, 4), window_size=4, **_ONES),
     _small("nest_tiny", 64, img_size=64, embed_dims=(24, 24, 48), num_heads=(1, 2, 2), depths=(1, 1, 1)),
     _small("pit_ti_224", 64, img_size=64, depth=(1, 1, 1), base_dims=(16, 16, 16)),
-    _small("tiny_vit_5m_224", 64, embed_dims=(32, 32, 64, 64), num_heads=(1, 2, 2, 4), window_sizes=(4, 4, 4, 2), **_ONES),
+    _small(
+        "tiny_vit_5m_224", 64, embed_dims=(32, 32, 64, 64), num_heads=(1, 2, 2, 4), window_sizes=(4, 4, 4, 2), **_ONES
+    ),
     # with convolutions
     *(
         Architecture(name, 64, {"img_size": 64}, {"embed_dim": (32, 32, 32, 32), "stem_width": 8, **_ONES})

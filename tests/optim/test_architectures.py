@@ -87,7 +87,9 @@ def three_steps(model: nn.Module, optimizer: Any, size: int) -> dict[nn.Paramete
     )
     keep = optimizer.register_step_pre_hook(
         lambda *_: largest.update(
-            (p, max(largest.get(p, 0.0), float(p.grad.detach().abs().max()))) for p in model.parameters() if p.grad is not None
+            (p, max(largest.get(p, 0.0), float(p.grad.detach().abs().max())))
+            for p in model.parameters()
+            if p.grad is not None
         )
     )
     for step in range(STEPS):
@@ -98,6 +100,11 @@ def three_steps(model: nn.Module, optimizer: Any, size: int) -> dict[nn.Paramete
     assert len(seen) >= STEPS
     assert all(part() is None for part in seen), "outputs outlive their step"
     return largest
+
+
+def _unseen(p: nn.Parameter, largest: dict[nn.Parameter, float]) -> float:
+    """Below this a gradient is rounding (the bias before a BatchNorm), or its step too small beside the entries."""
+    return max(largest.values()) * max(1e-5, 1e-2 * float(p.detach().abs().min()))
 
 
 def check(architecture: Architecture, base: nn.Module, variant: Variant) -> None:
@@ -118,9 +125,7 @@ def check(architecture: Architecture, base: nn.Module, variant: Variant) -> None
         assert torch.isfinite(p).all(), names[p]
         if not p.requires_grad:
             assert torch.equal(p, old), f"{names[p]} is frozen and moved"
-    # below this a gradient is rounding (the bias before a BatchNorm), and so may its step be
-    rounding = 1e-5 * max(largest.values())
-    stood = [names[p] for p, size in largest.items() if size > rounding and torch.equal(p, before[p])]
+    stood = [names[p] for p, size in largest.items() if torch.equal(p, before[p]) and size > _unseen(p, largest)]
     assert not stood, f"have gradients and stood still: {stood}"
     coverage = optimizer.coverage()
     if coverage is not None:
