@@ -26,6 +26,10 @@ SAMPLES: dict[str, Any] = {"observation": "samples", "rows": BATCH}
 VARIANTS: dict[str, Variant] = {name: (name, {}) for name in REGISTRY} | {
     f"{name}, finite difference": (name, {"hvp": "finite_difference"}) for name in ("reng", "gr-sgd", "gr-adamw")
 }
+# With four pictures and BatchNorm a deep untrained network can have a gradient of norm 1e4 and a Hessian to match, from
+# which plain gradient descent on the regularised loss flies off at its default rates, as it must.
+for label in ("gr-sgd", "gr-sgd, finite difference"):
+    VARIANTS[label][1].update(lr=1e-3, rho=1e-4)
 VARIANTS |= {
     "ring, corrected eigenvalues": (
         "ring",
