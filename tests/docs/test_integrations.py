@@ -89,7 +89,9 @@ def test_lightning(page: dict[str, Any], kind: str, name: str, options: dict[str
 
 
 def test_lightnings_wrapper_is_told_from_the_optimizer(page: dict[str, Any]) -> None:
-    class Wrong(page["Classifier"]):  # type: ignore[misc]
+    base: Any = page["Classifier"]
+
+    class Wrong(base):  # type: ignore[misc]
         def training_step(self, batch: Any, index: int) -> Tensor:
             outputs = self.net(batch[0])
             self.optimizers().observe(outputs, batch[1])
@@ -120,7 +122,9 @@ def test_hugging_face(
     monkeypatch.chdir(tmp_path)
     seen: Batches = []
 
-    class Recording(page["ObservingTrainer"]):  # type: ignore[misc]
+    base: Any = page["ObservingTrainer"]
+
+    class Recording(base):  # type: ignore[misc]
         def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
             seen.append((inputs["x"], inputs["labels"]))
             return super().compute_loss(model, inputs, *args, **kwargs)
