@@ -81,7 +81,7 @@ class Capture:
             if module is watched and self._listens():
                 self.uses.clear()
 
-        return begin
+        return cast("Callable[[nn.Module, Any], None]", torch.compiler.disable(begin))
 
     def _recorder(self, name: str, watched: nn.Module) -> Hook:
         def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

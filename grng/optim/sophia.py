@@ -116,7 +116,7 @@ class Sophia(CurvatureOptimizer):
         parameters = list(gradients)
         probes = [torch.randn(p.shape, generator=self.generator, dtype=torch.float64).to(p) for p in parameters]
         try:
-            products = scaled_double_backprop(self, list(gradients.values()), parameters, probes)
+            products = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
             refuse_overflow(self, products)
         finally:
             free_graph(self.model)
