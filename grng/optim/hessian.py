@@ -44,6 +44,7 @@ def double_backprop(
     vector: Sequence[Tensor],
     *,
     retain_graph: bool = False,
+    alternative: str = "hvp=finite_difference",
 ) -> list[Tensor]:
     """Return H v, one tensor a parameter.
 
@@ -52,6 +53,7 @@ def double_backprop(
         parameters: The parameters.
         vector: v, without a graph.
         retain_graph: Whether there may be a further product with the same graph.
+        alternative: What to choose where there is no double backward.
 
     Raises:
         GrngError: The gradients carry no graph, or an operator of the model has no double backward.
@@ -61,7 +63,7 @@ def double_backprop(
         raise GrngError(
             "the gradients carry no graph for the Hessian-vector product.",
             where="step",
-            hint="Call loss.backward(create_graph=optimizer.is_second_order), or choose hvp=finite_difference.",
+            hint=f"Call loss.backward(create_graph=optimizer.is_second_order), or choose {alternative}.",
         )
     try:
         with torch.enable_grad():
@@ -75,11 +77,11 @@ def double_backprop(
     except RuntimeError as error:
         if "not implemented" not in str(error) and "double backward" not in str(error):
             raise
-        raise GrngError(
-            f"an operator of this model has no double backward ({error}).",
-            where="step",
-            hint="Choose hvp=finite_difference.",
-        ) from error
+        if "torch.compile" in str(error):
+            message, hint = "a compiled model has no double backward.", f"Choose {alternative}, or do not compile."
+        else:
+            message, hint = f"an operator of this model has no double backward ({error}).", f"Choose {alternative}."
+        raise GrngError(message, where="step", hint=hint) from error
     return [
         torch.zeros_like(p) if product is None else product.detach()
         for p, product in zip(parameters, products, strict=True)

@@ -106,7 +106,11 @@ def unscaled_closure(optimizer: Any, closure: Callable[[], float] | None) -> Cal
 
 
 def scaled_double_backprop(
-    optimizer: Any, gradients: Sequence[Tensor], parameters: Sequence[nn.Parameter], vector: Sequence[Tensor]
+    optimizer: Any,
+    gradients: Sequence[Tensor],
+    parameters: Sequence[nn.Parameter],
+    vector: Sequence[Tensor],
+    alternative: str = "hvp=finite_difference",
 ) -> list[Tensor]:
     """Return H v as `double_backprop` does; under a loss scale in the range that half precision can hold.
 
@@ -115,14 +119,14 @@ def scaled_double_backprop(
     """
     scale = vars(optimizer).get("grad_scale")
     if scale is None or not vector:
-        return double_backprop(gradients, parameters, vector)
+        return double_backprop(gradients, parameters, vector, alternative=alternative)
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector), dtype=torch.float64)))
     _, exponent = torch.frexp(norm)
     product: list[Tensor] = []
     for shorter in SHORTER:
         factor = torch.ldexp(scale.double() * shorter, -exponent)
         scaled = [v * factor.to(v.device, v.dtype) for v in vector]
-        product = double_backprop(gradients, parameters, scaled, retain_graph=True)
+        product = double_backprop(gradients, parameters, scaled, retain_graph=True, alternative=alternative)
         if _finite(product):
             return [part / factor.to(part.device, part.dtype) for part in product]
     return product

@@ -61,9 +61,9 @@ def _pull(outputs: Tensor, inputs: Sequence[Any], cotangent: Tensor, *, batched:
             ) from error
         if "donated buffers" in str(error):
             raise GrngError(
-                "the model was compiled before the optimizer was made, for graphs that are used once only.",
+                "the model was compiled for a single backward, and the optimizer takes one of its own.",
                 where="observe",
-                hint="Make the optimizer before the compiled model's first forward, or call torch.compiler.reset().",
+                hint="Set torch._functorch.config.donated_buffer = False before the compiled model's first forward.",
             ) from error
         if not batched:
             raise

@@ -127,7 +127,7 @@ class Sophia(CurvatureOptimizer):
         parameters = list(gradients)
         probes = [torch.randn(p.shape, generator=self.generator, dtype=torch.float64).to(p) for p in parameters]
         try:
-            own = scaled_double_backprop(self, list(gradients.values()), parameters, probes)
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
             products = self.processes.averaged(own)
             refuse_overflow(self, products)
         finally:
