@@ -91,8 +91,6 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
     if isinstance(created, _SecondOrder):
         silence_create_graph_warning()
         created.attention = MathAttention(model, created.second_order_due)
-        base: Any = created
-        base.register_step_pre_hook(_refuse_processes)
     optimizer: torch.optim.Optimizer = created
     return optimizer
 
@@ -135,6 +133,11 @@ class _SecondOrder(_Picklable):
     attention: MathAttention
     generator: torch.Generator
     param_groups: list[dict[str, Any]]
+
+    def _register_probe(self) -> None:
+        optimizer: Any = self
+        optimizer.register_step_pre_hook(_refuse_processes)
+        super()._register_probe()
 
     def __getstate__(self) -> dict[str, Any]:
         """Add what timm keeps on the parameters themselves, which copies of a parameter lack."""

@@ -32,8 +32,11 @@ class Copies:
 
 
 def _belongs_to_the_original(optimizer: Copies, name: str, value: Any) -> bool:
-    """Whether an attribute is torch's table of hooks, or a method that someone has replaced on this one instance.
+    """Whether an attribute is torch's table of hooks, a process group, or a method replaced on this one instance.
 
-    LambdaLR does the latter to `step`; a copy with that attribute would step the original.
+    LambdaLR replaces `step`; a copy with that attribute would step the original. A process group cannot be copied: a
+    copy has torch's default group until it is given another.
     """
-    return name.startswith("_optimizer_") or (callable(value) and hasattr(type(optimizer), name))
+    if name == "process_group" or name.startswith("_optimizer_"):
+        return True
+    return callable(value) and hasattr(type(optimizer), name)

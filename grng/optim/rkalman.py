@@ -71,7 +71,7 @@ class RKalman(CurvatureOptimizer):
         momentum: β: m ← β m + (1−β) Δθ, bias-corrected; with `filter_scope="layer"` Nesterov's, of the gradient.
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         other_lr: Learning rate of AdamW for norms, biases and embeddings (`filter_scope="layer"`).
-        likelihood: `categorical` or `gaussian`.
+        likelihood: `categorical`, `bernoulli` or `gaussian`.
         seed: Of the optimizer's own generator (sampled labels).
 
     Raises:
