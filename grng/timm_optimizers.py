@@ -85,7 +85,16 @@ def timm_hyperparameters(name: str) -> dict[str, Hyperparameter]:
 
 def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Make timm's optimizer `name` with the contract's methods added to its class."""
-    _, bound = _class_of(name)
+    constructor, bound = _class_of(name)
+    for parameter in inspect.signature(constructor).parameters.values():
+        if type(parameter.default).__name__ == "_RequiredParameter" and _is_required(
+            {**bound, **values}, parameter.name
+        ):
+            raise HyperparameterError(
+                f"timm's {name} has no default for it.",
+                where=parameter.name,
+                hint=f"Give a value, for instance timm:{name}[{parameter.name}=0.01].",
+            )
     created: Any = _kind(name)(parameter_groups(model, params), **{**bound, **values})
     created._attach_probe()
     if isinstance(created, _SecondOrder):
@@ -93,6 +102,10 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
         created.attention = MathAttention(model, created.second_order_due)
     optimizer: torch.optim.Optimizer = created
     return optimizer
+
+
+def _missing(value: Any) -> bool:
+    return type(value).__name__ in ("NoneType", "_RequiredParameter")
 
 
 def _refuse_processes(optimizer: Any, args: Any, kwargs: Any) -> None:

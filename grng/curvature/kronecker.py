@@ -16,6 +16,7 @@ change at every step. S in place of s_G s_Aᵀ: see `eigenvalues.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,27 +28,41 @@ from grng.curvature.inverse import NewtonReport, damped_inverse, eigenbasis
 PI_RANGE = (1e-3, 1e3)
 
 
-def update_factors(state: dict[str, Any], batch_a: Tensor, batch_g: Tensor, decay: float) -> bool:
-    """Move the averages: `F ← β F + (1 − β) F_batch`.
+def update_factors(states: Sequence[dict[str, Any]], batches: Sequence[tuple[Tensor, Tensor]], decay: float) -> int:
+    """Move the averages of several layers: `F ← β F + (1 − β) F_batch`.
 
     Args:
-        state: The layer's state.
-        batch_a: The batch's A, `[groups, in, in]`.
-        batch_g: The batch's G, `[groups, out, out]`.
+        states: The layers' states.
+        batches: Each layer's A `[groups, in, in]` and G `[groups, out, out]` of the batch.
         decay: β in [0, 1).
 
     Returns:
-        False, with the averages unchanged, where the batch's factors are not finite.
+        For how many layers the batch's factors are not finite: their averages are left as they were.
     """
-    if not bool(torch.isfinite(batch_a).all() & torch.isfinite(batch_g).all()):
-        return False
-    for key, batch in (("A", batch_a), ("G", batch_g)):
-        if key in state:
-            state[key].mul_(decay).add_(batch, alpha=1.0 - decay)
-        else:
-            state[key] = batch * (1.0 - decay)
-    state["factor_updates"] = state.get("factor_updates", 0) + 1
-    return True
+    flags = all_finite([factor for pair in batches for factor in pair])
+    good = [
+        (state, pair)
+        for state, pair, a_finite, g_finite in zip(states, batches, flags[::2], flags[1::2], strict=True)
+        if a_finite and g_finite
+    ]
+    for state, pair in good:
+        for key, batch in zip(("A", "G"), pair, strict=True):
+            if key not in state:
+                state[key] = torch.zeros_like(batch)
+        state["factor_updates"] = state.get("factor_updates", 0) + 1
+    averages = [state[key] for state, _ in good for key in ("A", "G")]
+    if averages:
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, [factor for _, pair in good for factor in pair], alpha=1.0 - decay)
+    return len(states) - len(good)
+
+
+def all_finite(tensors: Sequence[Tensor]) -> list[bool]:
+    """Return for every tensor whether all of its entries are finite (its norm is), waiting for the device once."""
+    if not tensors:
+        return []
+    flags: list[bool] = torch.stack(torch._foreach_norm(list(tensors), dtype=torch.float64)).isfinite().tolist()
+    return flags
 
 
 def corrected_factors(state: dict[str, Any], decay: float) -> tuple[Tensor, Tensor]:

@@ -211,6 +211,11 @@ class FactorSum:
             product = _second_moment(part, with_bias=False, blocks=self.layer.output_blocks)
             self._gradients = product if self._gradients is None else self._gradients.add_(product)
 
+    @property
+    def complete(self) -> bool:
+        """Whether there are inputs and gradients."""
+        return self._inputs is not None and self._gradients is not None
+
     def counts(self) -> tuple[int, int, int, int]:
         """Return the samples, the rows of A's sum, and 1 or 0 for whether there are inputs, and gradients."""
         return self.samples, self._input_rows, int(self._inputs is not None), int(self._gradients is not None)
@@ -241,8 +246,10 @@ class FactorSum:
 
         None where a part is missing.
         """
-        if self._inputs is None or self._gradients is None:
+        if not self.complete:
             return None
+        assert self._inputs is not None
+        assert self._gradients is not None
         return self._inputs / self._input_rows, self._gradients / self.samples
 
 

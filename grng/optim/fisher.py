@@ -115,6 +115,8 @@ def move_averages(states: Sequence[dict[str, Any]], key: str, values: Sequence[T
             state[key], state[f"{key}_updates"] = torch.zeros_like(value), 0
         state[f"{key}_updates"] += 1
     averages = [state[key] for state in states]
+    if not averages:
+        return
     torch._foreach_mul_(averages, decay)
     torch._foreach_add_(averages, list(values), alpha=1.0 - decay)
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from grng.curvature.capture import Use
 from grng.curvature.eigenvalues import SquaredGradients
-from grng.curvature.kronecker import update_factors
+from grng.curvature.kronecker import all_finite, update_factors
 from grng.curvature.layers import FactorSum, Layer
 from grng.curvature.reach import other_forward
-from grng.optim.fisher import DiagonalSum, fisher_passes, move_average
+from grng.optim.fisher import DiagonalSum, fisher_passes, move_averages
 
 if TYPE_CHECKING:
     from grng.optim.base import CurvatureOptimizer
@@ -99,16 +99,13 @@ class Statistics:
 
     def fold(self, layers: Sequence[Layer], states: MutableMapping[Any, Any], decay: float) -> int:
         """Move the averages once, whatever the number of micro-batches; return how many factors were not finite."""
-        refused = 0
-        for layer in layers:
-            total = self.factors.get(layer.name)
-            factors = total.factors() if total is not None else None
-            if factors is not None:
-                refused += not update_factors(states[layer.weight], *factors, decay)
-        for p, diagonal in self.diagonal.items():
-            estimate = diagonal.estimate(self.samples)
-            if estimate is not None:
-                move_average(states[p], "fisher", estimate, decay)
+        sums = {layer.weight: self.factors.get(layer.name) for layer in layers}
+        batches = {p: found for p, one in sums.items() if one is not None and (found := one.factors()) is not None}
+        refused = update_factors([states[p] for p in batches], list(batches.values()), decay)
+        estimates = {p: diagonal.estimate(self.samples) for p, diagonal in self.diagonal.items()}
+        squares = {p: square for p, square in estimates.items() if square is not None}
+        finite = [p for p, good in zip(squares, all_finite(list(squares.values())), strict=True) if good]
+        move_averages([states[p] for p in finite], "fisher", [squares[p] for p in finite], decay)
         return refused
 
     def without_factors(self, layers: Sequence[Layer]) -> dict[Layer, str]:
@@ -119,7 +116,7 @@ class Statistics:
         found = {}
         for layer in layers:
             total, gradient = self.factors.get(layer.name), layer.weight.grad
-            if gradient is None or (total is not None and total.factors() is not None):
+            if gradient is None or (total is not None and total.complete):
                 continue
             if bool(gradient.detach().any()):
                 reason = self._absent.get(layer.name, "on which the observed outputs do not depend")
