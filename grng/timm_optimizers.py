@@ -87,9 +87,8 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
     """Make timm's optimizer `name` with the contract's methods added to its class."""
     constructor, bound = _class_of(name)
     for parameter in inspect.signature(constructor).parameters.values():
-        if type(parameter.default).__name__ == "_RequiredParameter" and _is_required(
-            {**bound, **values}, parameter.name
-        ):
+        given = {**bound, **values}.get(parameter.name)
+        if _is_missing(parameter.default) and (given is None or _is_missing(given)):
             raise HyperparameterError(
                 f"timm's {name} has no default for it.",
                 where=parameter.name,
@@ -104,8 +103,8 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
     return optimizer
 
 
-def _missing(value: Any) -> bool:
-    return type(value).__name__ in ("NoneType", "_RequiredParameter")
+def _is_missing(default: Any) -> bool:
+    return type(default).__name__ == "_RequiredParameter"  # torch's mark of what has no default
 
 
 def _refuse_processes(optimizer: Any, args: Any, kwargs: Any) -> None:
