@@ -65,6 +65,8 @@ def double_backprop(
             where="step",
             hint=f"Call loss.backward(create_graph=optimizer.is_second_order), or choose {alternative}.",
         )
+    if _has_hidden_end([gradient for gradient, _ in with_graph]):
+        raise _no_double_backward("a custom operator is marked once_differentiable", alternative)
     try:
         with torch.enable_grad():
             products = torch.autograd.grad(
@@ -77,15 +79,36 @@ def double_backprop(
     except RuntimeError as error:
         if "not implemented" not in str(error) and "double backward" not in str(error):
             raise
-        if "torch.compile" in str(error):
-            message, hint = "a compiled model has no double backward.", f"Choose {alternative}, or do not compile."
-        else:
-            message, hint = f"an operator of this model has no double backward ({error}).", f"Choose {alternative}."
-        raise GrngError(message, where="step", hint=hint) from error
+        raise _no_double_backward(str(error), alternative) from error
     return [
         torch.zeros_like(p) if product is None else product.detach()
         for p, product in zip(parameters, products, strict=True)
     ]
+
+
+def _no_double_backward(reason: str, alternative: str) -> GrngError:
+    if "torch.compile" in reason:
+        message, hint = "a compiled model has no double backward.", f"Choose {alternative}, or do not compile."
+    else:
+        message, hint = f"an operator of this model has no double backward ({reason}).", f"Choose {alternative}."
+    return GrngError(message, where="step", hint=hint)
+
+
+def _has_hidden_end(gradients: Sequence[Tensor]) -> bool:
+    """Whether the graph ends in the node that once_differentiable leaves in place of an operator's own backward.
+
+    That node has no way on to the parameters, so autograd never comes to raise it: it would leave out its part of H v.
+    """
+    waiting = [gradient.grad_fn for gradient in gradients if gradient.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node.name() == "torch::autograd::Error":
+            return True
+        found = {source for source, _ in node.next_functions if source is not None} - seen
+        seen |= found
+        waiting.extend(found)
+    return False
 
 
 def free_graph(model: nn.Module) -> None:

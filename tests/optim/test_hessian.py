@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from grng.errors import GrngError
 from grng.optim.controls import GRSGD, GRAdamW
@@ -151,3 +152,56 @@ def test_fused_attention_is_avoided_by_the_optimizers_own_hooks_and_only_while_n
     ]
     with pytest.raises(RuntimeError, match=r"not implemented|double"):
         gradient.sum().backward()
+
+
+class Squares(torch.autograd.Function):
+    """An operator with a backward of its own that cannot be differentiated, as many fused kernels are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        product: Tensor = 2.0 * x * gradient
+        return product
+
+
+class Fused(nn.Module):
+    """Half of the model is behind the operator, so that H g would not be missing but wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.head = nn.Linear(5, 7).double(), nn.Linear(7, 4).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(Squares.apply(self.first(x)))
+        return out
+
+
+@pytest.mark.parametrize("make", [RENG, GRSGD, GRAdamW, lambda model: Sophia(model, estimator="hutchinson")])
+def test_an_operator_that_is_differentiable_only_once_is_an_error_and_not_a_wrong_product(make: Any) -> None:
+    model = Fused()
+    optimizer = make(model)
+    with pytest.raises(GrngError, match="no double backward") as caught:
+        take_step(model, optimizer, *class_batch())
+    assert "finite_difference" in (caught.value.hint or "")
+    assert not any(p.grad is not None and p.grad.requires_grad for p in model.parameters())
+
+
+def test_finite_differences_serve_where_an_operator_is_differentiable_only_once() -> None:
+    class Plain(Fused):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.first(x).square())
+            return out
+
+    inputs, targets = class_batch()
+    gradient, product = gradient_and_hvp(Plain(), inputs, targets)
+    found = vector_of(Fused(), "finite_difference", inputs, targets)
+    for name in gradient:
+        expected = gradient[name] + 0.3 * product[name]
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
