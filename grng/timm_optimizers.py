@@ -11,7 +11,7 @@ import torch
 from timm.optim import get_optimizer_class, get_optimizer_info
 from timm.optim import list_optimizers as list_timm
 
-from grng.errors import HyperparameterError
+from grng.errors import GrngError, HyperparameterError
 from grng.optim.base import parameter_groups
 from grng.optim.contract import Contract
 from grng.optim.hessian import MathAttention, silence_create_graph_warning
@@ -90,11 +90,22 @@ def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str
     kind: Any = type(constructor.__name__, (contract, constructor), {"__doc__": constructor.__doc__})
     created: Any = kind(parameter_groups(model, params), **{**bound, **values})
     created._attach_probe()
+    if contract is _SecondOrder:
+        created.register_step_pre_hook(_refuse_processes)
     if isinstance(created, _SecondOrder):
         silence_create_graph_warning()
         created.attention = MathAttention(model, created.second_order_due)
     optimizer: torch.optim.Optimizer = created
     return optimizer
+
+
+def _refuse_processes(optimizer: Any, args: Any, kwargs: Any) -> None:
+    if optimizer.processes.active:
+        raise GrngError(
+            f"timm:{type(optimizer).__name__.lower()} averages its Hessian-vector products over no processes.",
+            where="step",
+            hint="Choose sophia-h, or set optimizer.synchronise = False where every process trains a model of its own.",
+        )
 
 
 class _SecondOrder(Contract):

@@ -49,7 +49,12 @@ class SquaredGradients:
         self._passes.append(_Pass(tuple(uses), batch, samples))
 
     def mean_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
-        """Return S of this batch.
+        """Return S of this batch, or None: see `sum_square`."""
+        total = self.sum_square(vectors_a, vectors_g)
+        return None if total is None else total / self.samples
+
+    def sum_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
+        """Return Σ_b (U_Gᵀ M_b U_A)² over the samples of this batch.
 
         Args:
             vectors_a: U_A, `[groups, in, in]`.
@@ -68,7 +73,7 @@ class SquaredGradients:
             inputs = torch.cat([part[0] for part in parts], dim=2)
             gradients = torch.cat([part[1] for part in parts], dim=2)
             add_squares(total, inputs, gradients)
-        return total / self.samples
+        return total
 
     def _rotated(
         self, use: Use, gradient: Tensor, one: _Pass, vectors_a: Tensor, vectors_g: Tensor

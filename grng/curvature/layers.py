@@ -194,11 +194,38 @@ class FactorSum:
             product = _second_moment(part, with_bias=False)
             self._gradients = product if self._gradients is None else self._gradients.add_(product)
 
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return the samples, the rows of A's sum, and 1 or 0 for whether there are inputs, and gradients."""
+        return self.samples, self._input_rows, int(self._inputs is not None), int(self._gradients is not None)
+
+    def fill(self, *, samples: int, input_rows: int) -> None:
+        """Take the counts of all processes, and zeros for what this one did not see."""
+        self.samples, self._input_rows = samples, input_rows
+        layer = self.layer
+        if self._inputs is None:
+            self._inputs = _zeros(layer, layer.input_size)
+        if self._gradients is None:
+            self._gradients = _zeros(layer, layer.output_size)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Return Σ a aᵀ `[groups, in, in]` and Σ e eᵀ `[groups, out, out]`; both must be there."""
+        assert self._inputs is not None
+        assert self._gradients is not None
+        return self._inputs, self._gradients
+
+    def replace(self, inputs: Tensor, gradients: Tensor) -> None:
+        """Take the sums of all processes."""
+        self._inputs, self._gradients = inputs, gradients
+
     def factors(self) -> tuple[Tensor, Tensor] | None:
         """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`; None where a part is missing."""
         if self._inputs is None or self._gradients is None:
             return None
         return self._inputs / self._input_rows, self._gradients / self.samples
+
+
+def _zeros(layer: Layer, size: int) -> Tensor:
+    return layer.weight.new_zeros(layer.groups, size, size, dtype=wide_dtype(layer.weight))
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

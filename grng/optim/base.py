@@ -17,7 +17,7 @@ from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
 from grng.optim.hessian import free_graph
 from grng.optim.hyperparameters import read_signature
-from grng.optim.loss_scale import SkippedStep, overflowed, scaler_state, unscaled_closure
+from grng.optim.loss_scale import SkippedStep, scaler_state, skips, unscaled_closure
 from grng.optim.outputs_pass import gradients_of_outputs
 
 ParamsInput = Iterable[Any] | None
@@ -99,8 +99,12 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         return gradients_of_outputs(outputs, inputs, cotangent, batched=batched)
 
     def uniforms(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree)."""
-        return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(device)
+        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree).
+
+        The first dimension of `shape` are the samples: every process draws for the joined batch, and takes its own.
+        """
+        total, own = self.processes.share(shape[0])
+        return torch.rand((total, *shape[1:]), generator=self.generator, dtype=torch.float64)[own].to(device)
 
     def sampled_cotangent(self, outputs: Tensor, share: float = 1.0) -> tuple[Tensor, int]:
         """Return ∂ℓ_b/∂z_b for labels drawn from the model, and for how many samples.
@@ -110,6 +114,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         measured = wide(outputs.detach())[: math.ceil(share * outputs.shape[0])]
         draws = self.uniforms(self.likelihood.noise_shape(measured), outputs.device)
         return pad_batch(self.likelihood.sampled_gradient(measured, draws), outputs.shape[0]), measured.shape[0]
+
+    def join_samples(self) -> None:
+        """Make `samples` the number of samples in all processes; once a step."""
+        self.samples = round(self.processes.totals([self.samples])[0])
 
     def require_observed(self) -> None:
         """Raise unless `observe` was called for this step."""
@@ -163,8 +171,9 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.require_observed()
         try:
             with torch.no_grad():
-                if overflowed(self):
+                if skips(self):
                     raise SkippedStep
+                self._average_gradients()
                 if self._gradient_is_finite():
                     self._step(closure)
                 else:

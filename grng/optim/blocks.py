@@ -14,6 +14,7 @@ from grng.curvature.kronecker import precondition_exact, precondition_factored, 
 from grng.curvature.layers import Layer
 from grng.curvature.layout import join_matrix, split_matrix
 from grng.optim.fisher import corrected_average, move_average
+from grng.optim.processes import Processes
 from grng.optim.settings import KroneckerSettings
 
 SMALLEST_RMS = 1e-12
@@ -40,11 +41,27 @@ def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, l
     return good, []
 
 
-def correct_eigenvalues(state: dict[str, Any], squares: SquaredGradients, decay: float) -> None:
-    """Move the average of the squared gradients in the present eigenbases."""
-    batch = squares.mean_square(state["A_vectors"], state["G_vectors"])
-    if batch is not None:
-        move_average(state, "eigenvalues", batch, decay)
+def correct_eigenvalues(
+    states: Sequence[dict[str, Any]], squares: Sequence[SquaredGradients | None], decay: float, processes: Processes
+) -> None:
+    """Move the averages of the squared gradients in the present eigenbases, which are the same in all processes."""
+    sums = [
+        None if one is None else one.sum_square(state["A_vectors"], state["G_vectors"])
+        for state, one in zip(states, squares, strict=True)
+    ]
+    samples = processes.totals(
+        [0 if one is None or own is None else one.samples for one, own in zip(squares, sums, strict=True)]
+    )
+    used = [(state, own, count) for state, own, count in zip(states, sums, samples, strict=True) if count > 0]
+    totals = processes.summed([_no_squares(state) if own is None else own for state, own, _ in used])
+    for (state, _, count), total in zip(used, totals, strict=True):
+        move_average(state, "eigenvalues", total / count, decay)
+
+
+def _no_squares(state: dict[str, Any]) -> Tensor:
+    vectors_a, vectors_g = state["A_vectors"], state["G_vectors"]
+    zeros: Tensor = vectors_a.new_zeros(vectors_a.shape[0], vectors_g.shape[-1], vectors_a.shape[-1])
+    return zeros
 
 
 def direction(

@@ -57,7 +57,8 @@ def fisher_passes(
     cotangents = list(optimizer.likelihood.exact_gradients(measured))
     passes = [Pass(pad_batch(cotangent, outputs.shape[0]), True, False) for cotangent in cotangents]
     if diagonal:
-        mixed = torch.stack([cotangent * _signs(optimizer, cotangent[:, :1]) for cotangent in cotangents]).sum(dim=0)
+        signs = _signs(optimizer, measured[:, :1].expand(-1, len(cotangents)))
+        mixed = torch.stack([u * signs[:, [index]] for index, u in enumerate(cotangents)]).sum(dim=0)
         passes.append(Pass(pad_batch(mixed, outputs.shape[0]), False, True))
     return passes, samples
 

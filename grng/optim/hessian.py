@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from grng.curvature.precision import wide
 from grng.errors import GrngError
+from grng.optim.processes import require_no_sync
 
 HALF_EPSILON = torch.finfo(torch.float16).eps
 # We free the graph that torch warns of ourselves, at every step.
@@ -163,12 +164,15 @@ def moved_gradient(
         forward_state: The random state before the first forward, or None where it drew nothing.
     """
     saved = [p.detach().clone() for p in parameters]
-    kept = [(p, p.grad) for p in model.parameters()]
+    # under DDP `.grad` may be a view of the buffer in which the closure's backward averages its gradients
+    kept: list[tuple[nn.Parameter, Tensor | None, Tensor | None]] = [
+        (p, p.grad, None if p.grad is None else p.grad.detach().clone()) for p in model.parameters()
+    ]
     with torch.no_grad():
         for p, move in zip(parameters, offset, strict=True):
             p.add_(move)
     try:
-        for p, _ in kept:
+        for p, _, _ in kept:
             p.grad = None  # the closure may accumulate
         with untouched(model, forward_state), torch.enable_grad():
             closure()
@@ -177,8 +181,10 @@ def moved_gradient(
         with torch.no_grad():
             for p, value in zip(parameters, saved, strict=True):
                 p.copy_(value)
-        for p, grad in kept:
-            p.grad = grad
+            for p, grad, gradient in kept:
+                p.grad = grad
+                if grad is not None and gradient is not None:
+                    grad.copy_(gradient)
 
 
 def finite_difference(
@@ -223,7 +229,8 @@ def _difference(dtypes: set[torch.dtype]) -> float:
 class MathAttention:
     """Runs the model's forward under the math backend of attention while `due()`: fused ones have no double backward.
 
-    Hooks of the model itself, so that no global state changes; closed by `close()` or with the owner of `due`.
+    Under DDP it also sees to it that such a forward stands under `no_sync`. Hooks of the model itself, so that no
+    global state changes; closed by `close()` or with the owner of `due`.
     """
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
@@ -234,6 +241,7 @@ class MathAttention:
             method = ask()
             stack = ExitStack()
             if method is not None and method():
+                require_no_sync(module)
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stacks.append(stack)
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
-from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
 from grng.curvature.precision import wide, wide_zeros
 from grng.errors import GrngError
@@ -30,6 +29,7 @@ from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.joining import join_statistics
 from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Partition, Unit, partition, scaled_other_lr
 
@@ -145,19 +145,23 @@ class NaturalGradient(CurvatureOptimizer):
         if not self.curvature_due or self._capture is None:
             return
         settings = self.settings
-        others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
         self._statistics.gather(
             self,
             outputs,
             targets,
             layers=self._partition.layers,
             uses=self._capture.take(),
-            diagonal=others if settings.other_parameters == "diagonal" else [],
+            diagonal=self._diagonal_parameters(),
             fisher=settings.fisher,
             share=settings.curvature_batch,
             weight_sharing=settings.weight_sharing,
             eigenvalues=settings.eigenvalue_correction,
         )
+
+    def _diagonal_parameters(self) -> list[nn.Parameter]:
+        if self.settings.other_parameters != "diagonal":
+            return []
+        return [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
 
     def require_observed(self) -> None:
         """Only a step that updates the factors needs the outputs."""
@@ -197,19 +201,28 @@ class NaturalGradient(CurvatureOptimizer):
         gradients = {p: p.grad for p in group_of if p.grad is not None}
         vectors = self._vectors(gradients, closure)
         statistics, self._statistics = self._statistics, Statistics()
+        if self.curvature_due:
+            join_statistics(
+                self.processes,
+                statistics,
+                layers=self._partition.layers,
+                diagonal=self._diagonal_parameters(),
+                weight_sharing=self.settings.weight_sharing,
+            )
         self.failed_inversions += statistics.fold(self._partition.layers, self.state, self.settings.ema)
         self._exclude_unseen(statistics)
         self._measure_norms({p: gradient.detach() for p, gradient in gradients.items()})
         self._reports = []
         directions: dict[nn.Parameter, Tensor] = {}
         decrease = torch.zeros((), dtype=torch.float64)
-        for unit in self._partition.units:
+        by_adamw = self.settings.other_parameters == "adamw"
+        units = [u for u in self._partition.units if u.key in vectors and (u.layer is not None or not by_adamw)]
+        self._refresh_blocks([unit for unit in units if unit.layer is not None], group_of, statistics)
+        for unit in units:
             group = group_of[unit.key]
-            if unit.key not in vectors or (unit.layer is None and self.settings.other_parameters == "adamw"):
-                continue
             mixed = [self._with_momentum(p, vectors.get(p), group["momentum"]) for p in unit.parameters]
             if unit.layer is not None:
-                steps = self._layer_step(unit, mixed, group, statistics.squares.get(unit.layer.name))
+                steps = direction(unit.layer, self.state[unit.key], mixed, self.settings)
             else:
                 steps = [self._diagonal_step(unit, mixed[0], group)]
             if self.settings.step_norm == "rms":
@@ -221,7 +234,7 @@ class NaturalGradient(CurvatureOptimizer):
         scale = self._trust_region(decrease)
         for p, step in directions.items():
             self._move(p, step if scale is None else step * scale.to(step.dtype), group_of[p])
-        if self.settings.other_parameters == "adamw":
+        if by_adamw:
             covered = {p for unit in self._partition.units if unit.layer is not None for p in unit.parameters}
             for group in self.param_groups:
                 adamw_step(self._other_group(group, covered), vectors, self.state)
@@ -244,15 +257,15 @@ class NaturalGradient(CurvatureOptimizer):
         buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(vector, alpha=1.0 - decay)
         return buffer * decay + vector * (1.0 - decay)
 
-    def _layer_step(
-        self, unit: Unit, vectors: Sequence[Tensor], group: dict[str, Any], squares: SquaredGradients | None
-    ) -> list[Tensor]:
-        assert unit.layer is not None
-        state = self.state[unit.key]
-        self._refresh(unit, state, group)
-        if squares is not None and has_inverse(state):
-            correct_eigenvalues(state, squares, self.settings.ema)
-        return direction(unit.layer, state, vectors, self.settings)
+    def _refresh_blocks(
+        self, units: Sequence[Unit], group_of: dict[nn.Parameter, dict[str, Any]], statistics: Statistics
+    ) -> None:
+        for unit in units:
+            self._refresh(unit, self.state[unit.key], group_of[unit.key])
+        if self.settings.eigenvalue_correction and self.curvature_due:
+            ready = [(unit.layer, self.state[unit.key]) for unit in units if has_inverse(self.state[unit.key])]
+            squares = [statistics.squares.get(layer.name) for layer, _ in ready if layer is not None]
+            correct_eigenvalues([state for _, state in ready], squares, self.settings.ema, self.processes)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
         observed = "factor_updates" in state

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from grng.curvature.precision import wide
 from grng.errors import GrngError
+from grng.optim.processes import behind_ddp
 
 FLOAT16_SCALE = 2.0**10
 
@@ -44,7 +45,7 @@ def gradients_of_outputs(
 def _pull(outputs: Tensor, inputs: Sequence[Any], cotangent: Tensor, *, batched: bool) -> tuple[Tensor | None, ...]:
     try:
         return torch.autograd.grad(
-            outputs,
+            behind_ddp(outputs),
             inputs,
             grad_outputs=cotangent.to(outputs.dtype),
             retain_graph=True,

@@ -88,7 +88,8 @@ class GradientRegularised(Contract):
         rho = {p: self.regularize_every * group["rho"] for group in self.param_groups for p in group["params"]}
         parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
         if self.is_second_order:
-            product = scaled_double_backprop(self, list(gradients.values()), parameters, vector)
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, vector)
+            product = self.processes.averaged(own)
             refuse_overflow(self, product)
             return dict(zip(parameters, product, strict=True))
         if not self.needs_closure:

@@ -97,6 +97,7 @@ class GlobalFilter:
         square = torch.stack(
             [norm.square() for norm in torch._foreach_norm(list(gradients.values()), dtype=torch.float64)]
         ).sum()
+        optimizer.join_samples()
         precision = optimizer.samples * self.rho * square
         covariance = {p: self._predicted(optimizer.state[p], p, precision) for p in gradients}
         steps = self.steps(optimizer, gradients, covariance)

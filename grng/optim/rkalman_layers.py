@@ -87,7 +87,8 @@ class LayerFilter:
 
     def step(self, optimizer: RKalman) -> None:
         """Push the observed rows, precondition, move; AdamW for the rest."""
-        rows, sizes = self._gathered.merged(self.rows)
+        weights = [layer.weight for layer in optimizer.watched]
+        rows, sizes = self._gathered.merged(self.rows, optimizer.processes, weights)
         self._gathered, self._dampings = GatheredRows(), []
         for group in optimizer.param_groups:
             gradients = {p: p.grad.detach() for p in group["params"] if p.grad is not None}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from grng.curvature.precision import wide, wide_zeros
 from grng.optim.fisher import DiagonalSum
+from grng.optim.joining import join_diagonals
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class LossFilter(GlobalFilter):
 
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr, and lower P."""
-        deviance, self._deviance = self._deviance, 0.0
+        (deviance,), self._deviance = optimizer.processes.totals([self._deviance]), 0.0
         if self.update == "information":
+            held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            join_diagonals(optimizer.processes, self._observed, held)
             return self._information_steps(gradients, covariance, optimizer.samples)
         return self._gain_steps(
             gradients, covariance, optimizer.samples, deviance, report=optimizer.collect_diagnostics

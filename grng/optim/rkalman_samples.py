@@ -52,7 +52,8 @@ class SamplesFilter(GlobalFilter):
 
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr = P Hᵀ S⁻¹ ν, and lower P."""
-        rows, sizes = self._gathered.merged(self.rows)
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        rows, sizes = self._gathered.merged(self.rows, optimizer.processes, held)
         self.forget()
         rows = {p: rows[p] for p in gradients if p in rows}
         noise = self.noise * torch.tensor(sizes, dtype=torch.float64)

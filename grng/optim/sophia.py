@@ -24,6 +24,7 @@ from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
 from grng.optim.hessian import MathAttention, free_graph, silence_create_graph_warning
 from grng.optim.hyperparameters import checked
+from grng.optim.joining import join_diagonals
 from grng.optim.loss_scale import refuse_overflow, scaled_double_backprop
 
 Estimator = Annotated[Literal["gnb", "hutchinson"], hp.Meaning("", "estimator of the diagonal curvature")]
@@ -98,9 +99,12 @@ class Sophia(CurvatureOptimizer):
         if self.estimator != "gnb" or not self.hessian_due:
             return
         cotangent, _ = self.sampled_cotangent(outputs)
-        held = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        held = [p for p in self._held() if p.requires_grad]
         for p, gradient in zip(held, self.gradients_of_outputs(outputs, list(held), cotangent), strict=True):
             self._observed.setdefault(p, DiagonalSum()).add(gradient)
+
+    def _held(self) -> list[nn.Parameter]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def _forget(self) -> None:
         self._observed = {}
@@ -111,12 +115,15 @@ class Sophia(CurvatureOptimizer):
             return {}
         if self.estimator == "gnb":
             observed, self._observed = self._observed, {}
+            self.join_samples()
+            join_diagonals(self.processes, observed, [p for p in self._held() if p.requires_grad])
             found = {p: diagonal.estimate(self.samples) for p, diagonal in observed.items()}
             return {p: estimate for p, estimate in found.items() if estimate is not None}
         parameters = list(gradients)
         probes = [torch.randn(p.shape, generator=self.generator, dtype=torch.float64).to(p) for p in parameters]
         try:
-            products = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
+            products = self.processes.averaged(own)
             refuse_overflow(self, products)
         finally:
             free_graph(self.model)
