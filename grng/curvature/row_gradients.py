@@ -25,6 +25,7 @@ from grng.curvature.broadcast import MeetingPoint, meeting_points
 from grng.curvature.capture import Use
 from grng.curvature.layers import Layer
 from grng.curvature.precision import wide_dtype
+from grng.curvature.reach import other_forward
 from grng.curvature.sample_groups import SampleGroups
 
 Pull = Callable[[list[Any], Tensor], Sequence[Tensor | None]]
@@ -54,6 +55,9 @@ def row_gradients(
 
     Returns:
         `[rows, *shape]` by parameter, in float32 or better; a parameter that the outputs do not depend on is missing.
+
+    Raises:
+        GrngError: The outputs depend on no use that was captured.
     """
     wanted = set(parameters)
     # an input that an in-place operation has changed since is not what the layer saw
@@ -67,7 +71,11 @@ def row_gradients(
 
     edges = [use.edge for layer in ready for use in uses[layer.name]]
     edges += [point.edge for found in points.values() for point in found]
-    gradients = iter(pull(list(edges), cotangent)) if edges else iter(())
+    pulled = pull(list(edges), cotangent) if edges else ()
+    used = sum(len(uses[layer.name]) for layer in ready)
+    if used and all(gradient is None for gradient in pulled[:used]):
+        raise other_forward()
+    gradients = iter(pulled)
     rows: RowGradients = {}
     dear = [p for p in parameters if p not in by_product and p not in points]
     for layer in ready:

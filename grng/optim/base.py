@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
 from grng.curvature.precision import wide
+from grng.curvature.reach import may_depend_on
 from grng.errors import GrngError, HyperparameterError, suggest
 from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
@@ -64,6 +65,18 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """
         if self.suspended:
             return
+        if "param_groups" not in vars(self):  # Lightning's wrapper imitates the class and would keep the counts itself
+            raise GrngError(
+                f"observe was called on {type(self).__name__}, which wraps the optimizer.",
+                where="observe",
+                hint="Call it on the optimizer itself: in Lightning self.optimizers(use_pl_optimizer=False).",
+            )
+        if not isinstance(outputs, Tensor):
+            raise GrngError(
+                f"observe got a {type(outputs).__name__} where it needs the outputs as a tensor.",
+                where="observe",
+                hint="Pass the logits themselves, for instance outputs.logits or outputs[0].",
+            )
         if self._scaler_asked:  # and did not step: what was observed for that step is of no more use
             self.skipped_steps += 1
             self._forget_observed()
@@ -79,6 +92,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 "observe got outputs without a graph.",
                 where="observe",
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
+            )
+        if not may_depend_on(outputs, [p for group in self.param_groups for p in group["params"]]):
+            raise GrngError(
+                "observe got outputs that depend on none of the optimizer's parameters.",
+                where="observe",
+                hint="Pass the outputs of the model that the optimizer was made for (a copied optimizer has a model of "
+                "its own, unless both were copied together: copy.deepcopy((model, optimizer))).",
             )
         self.samples += outputs.shape[0]
         # curvature is kept in float32 or better, also where the caller's autocast is still on
@@ -143,6 +163,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
 
     def _forget_forward(self) -> None:
         """Forget what a subclass recorded of the last forward."""
+
+    def _copied(self) -> None:
+        super()._copied()
+        self.forget()
 
     # --- torch's interface
 
@@ -230,7 +254,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.forget()
         self.steps = int(extra.pop("steps"))
         self.skipped_steps = int(extra.pop("skipped_steps"))
-        self.generator.set_state(extra.pop("generator"))
+        self.generator.set_state(extra.pop("generator").cpu())  # wherever map_location has put it
         self._load_extra_state(extra)
 
     def _extra_state(self) -> dict[str, Any]:

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from grng.curvature.coverage import Coverage
+from grng.optim.copies import Copies
 from grng.optim.loss_scale import unscale_gradients
 from grng.optim.processes import Processes
 
 
-class Contract:
+class Contract(Copies):
     """Mixin: the answers of a first-order optimizer, and the diagnostics that can be measured from outside."""
 
     collect_diagnostics: bool = False
@@ -84,6 +85,13 @@ class Contract:
 
     def _attach_probe(self) -> None:
         self._probe = {}
+        self._register_probe()
+
+    def _copied(self) -> None:
+        super()._copied()
+        self._register_probe()
+
+    def _register_probe(self) -> None:
         optimizer: Any = self
         optimizer.register_step_pre_hook(unscale_gradients)
         optimizer.register_step_pre_hook(_before_step)
@@ -92,10 +100,24 @@ class Contract:
         optimizer.register_load_state_dict_pre_hook(_load_last_step)
 
 
-def _before_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+def _before_step(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
     if not optimizer.collect_diagnostics:
         optimizer._probe.pop("last_step", None)
-        return
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None or optimizer.needs_closure:
+        _remember(optimizer)
+        return None
+
+    def measured() -> Any:  # a closure of torch's kind makes the gradients within the step
+        loss = closure()
+        _remember(optimizer)
+        return loss
+
+    return args[:1], {**kwargs, "closure": measured}
+
+
+def _remember(optimizer: Any) -> None:
     # where the step averages g over the processes, `.grad` does not hold it yet
     averages = optimizer.is_second_order and optimizer.processes.active
     held = [p for group in optimizer.param_groups for p in group["params"] if averages or p.grad is not None]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,20 +16,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.hooks import RemovableHandle
 
+from grng.curvature.hooks import HookOwner
 from grng.curvature.precision import wide
 from grng.errors import GrngError
 from grng.optim.processes import require_no_sync
 
 HALF_EPSILON = torch.finfo(torch.float16).eps
-# We free the graph that torch warns of ourselves, at every step.
-CREATE_GRAPH_WARNING = r"Using backward\(\) with create_graph=True"
 
 
 def silence_create_graph_warning() -> None:
-    """Filter exactly the warning that torch gives at every `backward(create_graph=True)`."""
-    warnings.filterwarnings("ignore", message=CREATE_GRAPH_WARNING, category=UserWarning)
+    """Use up the warning that torch gives, once in a process, at the first `backward(create_graph=True)`.
+
+    It warns of a reference cycle that is broken here at every step. A filter would do as well, but filters are the
+    caller's own.
+    """
+    leaf = torch.zeros((), requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (leaf * leaf).backward(create_graph=True)
+    leaf.grad = None
 
 
 def double_backprop(
@@ -90,26 +95,18 @@ def free_graph(model: nn.Module) -> None:
             p.grad = p.grad.detach()
 
 
-class RandomStateRecorder:
+class RandomStateRecorder(HookOwner):
     """Remembers each forward's random state, for a second pass with the same dropout masks, and its autocast."""
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
+        super().__init__(due)
         self.state: list[Tensor] | None = None
         self.autocast: torch.dtype | None = None
-        ask = weakref.WeakMethod(due)
-        recorder = weakref.ref(self)
+        self.attach(model, "_remember", before=True)
 
-        def remember(module: nn.Module, args: Any) -> None:
-            method, target = ask(), recorder()
-            if method is not None and target is not None and method() and torch.is_grad_enabled():
-                target.state, target.autocast = random_state(module), autocast_dtype(module)
-
-        self._handle = model.register_forward_pre_hook(torch.compiler.disable(remember))
-        weakref.finalize(self, self._handle.remove)
-
-    def close(self) -> None:
-        """Remove the hook."""
-        self._handle.remove()
+    def _remember(self, module: nn.Module, args: Any, output: None) -> None:
+        if self.is_due() and torch.is_grad_enabled():
+            self.state, self.autocast = random_state(module), autocast_dtype(module)
 
 
 def random_state(model: nn.Module) -> list[Tensor]:
@@ -226,7 +223,7 @@ def _difference(dtypes: set[torch.dtype]) -> float:
     return math.sqrt(machine) / (1.0 if machine < HALF_EPSILON else 8.0)
 
 
-class MathAttention:
+class MathAttention(HookOwner):
     """Runs the model's forward under the math backend of attention while `due()`: fused ones have no double backward.
 
     Under DDP it also sees to it that such a forward stands under `no_sync`. Hooks of the model itself, so that no
@@ -234,32 +231,21 @@ class MathAttention:
     """
 
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
-        stacks: list[ExitStack] = []
-        ask = weakref.WeakMethod(due)
+        super().__init__(due)
+        self._stacks: list[ExitStack] = []
+        self.attach(model, "_enter", before=True)
+        self.attach(model, "_leave", always_call=True)
 
-        def enter(module: nn.Module, args: Any) -> None:
-            method = ask()
-            stack = ExitStack()
-            if method is not None and method():
-                require_no_sync(module)
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stacks.append(stack)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_stacks": []}
 
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if stacks:
-                stacks.pop().close()
+    def _enter(self, module: nn.Module, args: Any, output: None) -> None:
+        stack = ExitStack()
+        if self.is_due():
+            require_no_sync(module)
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        self._stacks.append(stack)
 
-        self._handles: list[RemovableHandle] = [
-            model.register_forward_pre_hook(torch.compiler.disable(enter), prepend=True),
-            model.register_forward_hook(torch.compiler.disable(leave), always_call=True),
-        ]
-        weakref.finalize(self, _remove_all, self._handles)
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        _remove_all(self._handles)
-
-
-def _remove_all(handles: Sequence[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._stacks:
+            self._stacks.pop().close()

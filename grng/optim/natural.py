@@ -12,7 +12,6 @@ Source: Martens & Grosse 2015 (K-FAC); what RING and RENG change stands in their
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,10 +97,8 @@ class NaturalGradient(CurvatureOptimizer):
         """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
         if self._capture is not None:
             self._capture.close()
-        ask = weakref.WeakMethod(self._armed)
         modules = {layer.name: layer.module for layer in self._partition.layers}
-        self._capture = Capture(self.model, modules, lambda: (armed := ask()) is not None and armed())
-        weakref.finalize(self, self._capture.close)
+        self._capture = Capture(self.model, modules, self._armed)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters of the model later; their layers get factors from the next step on."""

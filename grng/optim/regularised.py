@@ -45,6 +45,10 @@ class GradientRegularised(Contract):
         self._attention = MathAttention(self.model, self._double_backprop_due)
         self._random_state = RandomStateRecorder(self.model, self._finite_difference_due)
 
+    def _copied(self) -> None:
+        super()._copied()
+        silence_create_graph_warning()  # the copy may be in another process
+
     @property
     def is_second_order(self) -> bool:
         """Whether this step forms H g by double backprop."""

@@ -31,6 +31,9 @@ class GatheredRows:
         self.sizes: list[int] = []
         self._parts: list[tuple[int, RowGradients]] = []
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (GatheredRows, ())  # a copy has no part in the graph of the step to come
+
     def gather(
         self,
         optimizer: RKalman,

@@ -77,6 +77,11 @@ class Sophia(CurvatureOptimizer):
             silence_create_graph_warning()
             self._attention = MathAttention(model, self._second_order_due)
 
+    def _copied(self) -> None:
+        super()._copied()
+        if self.estimator == "hutchinson":
+            silence_create_graph_warning()  # the copy may be in another process
+
     @property
     def hessian_due(self) -> bool:
         """Whether the coming step estimates the curvature."""

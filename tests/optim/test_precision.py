@@ -380,3 +380,15 @@ def test_float16_with_a_scaler_trains(variant: str) -> None:
         step(model, optimizer, (inputs, targets), autocast=torch.float16, scaler=scaler)
     with torch.no_grad():
         assert float(F.cross_entropy(model(inputs), targets)) < before - 1e-3
+
+
+def test_timms_adahessian_refuses_a_scaler_and_is_as_before_without_one() -> None:
+    model = SmoothCNN()
+    optimizer = make("timm:adahessian", model)
+    before = flat(list(model.parameters()))
+    with pytest.raises(GrngError, match="Choose sophia-h"):
+        step(model, optimizer, cnn_batch(), scaler=torch.amp.GradScaler("cpu"))
+    assert torch.equal(flat(list(model.parameters())), before)
+    optimizer.zero_grad()
+    step(model, optimizer, cnn_batch())
+    assert not torch.equal(flat(list(model.parameters())), before)
