@@ -17,6 +17,7 @@ from grng.optim.base import parameter_groups
 from grng.optim.contract import Contract
 from grng.optim.hessian import MathAttention, silence_create_graph_warning
 from grng.optim.hyperparameters import Hyperparameter, Meaning
+from grng.optim.loss_scale import scaler_state
 
 if TYPE_CHECKING:
     from torch import nn

@@ -29,6 +29,7 @@ class Contract(Copies):
     """Mixin: the answers of a first-order optimizer, and the diagnostics that can be measured from outside."""
 
     collect_diagnostics: bool = False
+    skipped_steps: int = 0  # where the step itself skips; what a GradScaler leaves out of torch's own is not counted
     process_group: Any = None
     synchronise: bool = True
     param_groups: list[dict[str, Any]]

@@ -55,6 +55,11 @@ def overflowed(optimizer: Any) -> bool:
     return found is not None and bool(found > 0)
 
 
+def skips(optimizer: Any) -> bool:
+    """Whether the step is to be skipped, in all processes alike: a backward under `no_sync` overflows in one alone."""
+    return "found_inf" in vars(optimizer) and optimizer.processes.any_of([overflowed(optimizer)])[0]
+
+
 def unscale_gradients(optimizer: Any, args: Any = None, kwargs: Any = None) -> None:
     """Divide `.grad` by S, graph included; a hook before the step, so that all that follows sees g.
 

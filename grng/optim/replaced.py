@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from grng.optim.contract import Contract
 from grng.optim.hessian import free_graph
-from grng.optim.loss_scale import SkippedStep, hidden_scaler_state, overflowed, scaler_state, unscaled_closure
+from grng.optim.loss_scale import SkippedStep, hidden_scaler_state, scaler_state, skips, unscaled_closure
 
 
 class ReplacedGradient(Contract):
@@ -64,13 +64,12 @@ class ReplacedGradient(Contract):
         if closure is not None and not self.needs_closure:
             with torch.enable_grad():
                 loss = closure()
-        with torch.no_grad():
-            self._average_gradients()
-        held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         try:
             with torch.no_grad():
-                if overflowed(self):
+                if skips(self):
                     raise SkippedStep
+                self._average_gradients()
+                held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
                 vectors = self._vectors({p: p.grad for p in held}, closure)
         except SkippedStep:  # for the sake of the loss scale: the next step takes this one's place
             self.skipped_steps += 1

@@ -321,20 +321,6 @@ def test_hooks_go_with_close_and_with_the_optimizer(variant: str) -> None:
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_two_optimizers_on_two_models_do_not_meet(name: str) -> None:
-    alone = mlp()
-    optimizer = create_optimizer(name, alone)
-    for step in range(3):
-        take_step(alone, optimizer, *class_batch(seed=step))
-    first, second = mlp(), mlp(seed=3)
-    one, two = create_optimizer(name, first), create_optimizer(name, second)
-    for step in range(3):
-        take_step(second, two, *class_batch(seed=step + 50))
-        take_step(first, one, *class_batch(seed=step))
-    assert torch.equal(flat(list(first.parameters())), flat(list(alone.parameters())))
-
-
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_evaluation_between_steps_changes_nothing(variant: str) -> None:
     results = []
@@ -374,27 +360,6 @@ def test_groups_can_be_added_later(name: str) -> None:
     for step in range(3):
         take_step(model, optimizer, *class_batch(seed=step, **CNN))
     assert not torch.equal(model.conv1.weight, before)
-
-
-@pytest.mark.parametrize("variant", list(VARIANTS))
-def test_state_does_not_grow(variant: str) -> None:
-    model = SmallCNN()
-    optimizer = make(variant, model)
-
-    def size() -> int:
-        return sum(
-            value.numel()
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        )
-
-    for step in range(4):
-        take_step(model, optimizer, *class_batch(seed=step, **CNN))
-    after = size()
-    for step in range(20):
-        take_step(model, optimizer, *class_batch(seed=step, **CNN))
-    assert size() == after
 
 
 def test_registry_rows_are_frozen_and_unique() -> None:

@@ -228,10 +228,10 @@ def test_an_overflow_skips_the_step_and_leaves_no_trace(variant: str) -> None:
         for seed in range(2):
             step(model, optimizer, cnn_batch(seed=seed), scaler=scaler)
         found.append(flat(list(model.parameters())))
-        if overflow and hasattr(optimizer, "skipped_steps"):
-            # a step with one pass of a torch class is skipped, and counted, by the scaler alone
-            assert optimizer.skipped_steps == (0 if variant == "gr-adamw, every third step" else 1)
-            assert optimizer.steps == 2
+        if overflow:  # a step with one pass of a torch class is skipped by the scaler alone
+            one_pass = variant in ("sgd", "adamw", "gr-adamw, every third step")
+            assert optimizer.skipped_steps == (0 if one_pass else 1)
+            assert getattr(optimizer, "steps", 2) == 2
     assert torch.equal(*found)
 
 
@@ -380,3 +380,15 @@ def test_float16_with_a_scaler_trains(variant: str) -> None:
         step(model, optimizer, (inputs, targets), autocast=torch.float16, scaler=scaler)
     with torch.no_grad():
         assert float(F.cross_entropy(model(inputs), targets)) < before - 1e-3
+
+
+def test_timms_adahessian_refuses_a_scaler_and_is_as_before_without_one() -> None:
+    model = SmoothCNN()
+    optimizer = make("timm:adahessian", model)
+    before = flat(list(model.parameters()))
+    with pytest.raises(GrngError, match="Choose sophia-h"):
+        step(model, optimizer, cnn_batch(), scaler=torch.amp.GradScaler("cpu"))
+    assert torch.equal(flat(list(model.parameters())), before)
+    optimizer.zero_grad()
+    step(model, optimizer, cnn_batch())
+    assert not torch.equal(flat(list(model.parameters())), before)
