@@ -205,7 +205,8 @@ KFAC_FACTORS = (
         KRONECKER,
         "pi = (mean_a / mean_g).sqrt().clamp(*PI_RANGE)",
         "pi = torch.ones_like(mean_a)",
-        ("tests/optim/test_damping.py",),
+        (WHOLE,),
+        "kfac",
     ),
     Mutant("kfac", "π without its root", KRONECKER, "(mean_a / mean_g).sqrt()", "(mean_a / mean_g)", (WHOLE,), "kfac"),
     Mutant(
