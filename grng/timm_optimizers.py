@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import get_optimizer_class, get_optimizer_info
 from timm.optim import list_optimizers as list_timm
 
-from grng.errors import HyperparameterError
+from grng.errors import GrngError, HyperparameterError
 from grng.optim.base import parameter_groups
 from grng.optim.contract import Contract
 from grng.optim.hessian import MathAttention, silence_create_graph_warning
@@ -84,24 +85,61 @@ def timm_hyperparameters(name: str) -> dict[str, Hyperparameter]:
 
 def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Make timm's optimizer `name` with the contract's methods added to its class."""
-    constructor, bound = _class_of(name)
-    # the second-order ones (adahessian) have `is_second_order` themselves, and need attention without fused kernels
-    contract = _SecondOrder if hasattr(constructor, "is_second_order") else Contract
-    kind: Any = type(constructor.__name__, (contract, constructor), {"__doc__": constructor.__doc__})
-    created: Any = kind(parameter_groups(model, params), **{**bound, **values})
+    _, bound = _class_of(name)
+    created: Any = _kind(name)(parameter_groups(model, params), **{**bound, **values})
     created._attach_probe()
     if isinstance(created, _SecondOrder):
         silence_create_graph_warning()
         created.attention = MathAttention(model, created.second_order_due)
+        base: Any = created
+        base.register_step_pre_hook(_refuse_processes)
     optimizer: torch.optim.Optimizer = created
     return optimizer
 
 
-class _SecondOrder(Contract):
+def _refuse_processes(optimizer: Any, args: Any, kwargs: Any) -> None:
+    if optimizer.processes.active:
+        raise GrngError(
+            f"timm:{type(optimizer).__name__.lower()} averages its Hessian-vector products over no processes.",
+            where="step",
+            hint="Choose sophia-h, or set optimizer.synchronise = False where every process trains a model of its own.",
+        )
+
+
+@cache
+def _kind(name: str) -> Any:
+    """Return timm's class with the contract's methods added."""
+    constructor, _ = _class_of(name)
+    # the second-order ones (adahessian) have `is_second_order` themselves, and need attention without fused kernels
+    contract = _SecondOrder if hasattr(constructor, "is_second_order") else _Picklable
+    return type(constructor.__name__, (contract, constructor), {"__doc__": constructor.__doc__, "timm_name": name})
+
+
+def _empty(name: str) -> Any:
+    kind = _kind(name)
+    return kind.__new__(kind)
+
+
+class _Picklable(Contract):
+    """What a class that no module holds needs to be pickled: it is made again by its name."""
+
+    timm_name: str
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_empty, (self.timm_name,), self.__getstate__())
+
+
+class _SecondOrder(_Picklable):
     """What timm's adahessian lacks: attention that can be differentiated twice, and its random state in state_dict."""
 
     attention: MathAttention
     generator: torch.Generator
+    param_groups: list[dict[str, Any]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Add what timm keeps on the parameters themselves, which copies of a parameter lack."""
+        held = [p for group in self.param_groups for p in group["params"]]
+        return {**super().__getstate__(), "estimates": [(p, p.hess) for p in held if hasattr(p, "hess")]}
 
     def state_dict(self) -> dict[str, Any]:
         """Add the generator of the Hutchinson vectors, without which a resumed run would draw others."""
@@ -112,7 +150,13 @@ class _SecondOrder(Contract):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned."""
         super().load_state_dict(dict(state_dict))  # type: ignore[misc]
-        self.generator.set_state(state_dict["grng"]["generator"])
+        self.generator.set_state(state_dict["grng"]["generator"].cpu())
+
+    def _copied(self) -> None:
+        super()._copied()
+        silence_create_graph_warning()  # the copy may be in another process
+        for p, estimate in vars(self).pop("estimates"):
+            p.hess = estimate
 
     @property
     def is_second_order(self) -> bool:

@@ -26,7 +26,7 @@ from grng.experiments.slots import share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
 from grng.runs.result import RunResult
 
-MODELS = ("test_resnet", "test_vit")
+MODELS = ("test_resnet", "test_vit", "test_efficientnet", "test_convnext")
 TUNING_SEEDS = (100,)
 
 
@@ -95,7 +95,7 @@ def config_of(optimizer: str, model: str, seed: int, epochs: int, hyperparameter
     )
 
 
-def search(output: Path, *, optimizers: list[str], count: int, workers: int, epochs: int) -> None:
+def search(output: Path, *, optimizers: list[str], models: list[str], count: int, workers: int, epochs: int) -> None:
     """Run every trial that has no result yet."""
     pool = LocalExecutor(share_out(workers=workers, threads=1, cores=usable_cores()))
     waiting: dict[Future[RunResult], Path] = {}
@@ -103,9 +103,12 @@ def search(output: Path, *, optimizers: list[str], count: int, workers: int, epo
         for number in range(count):
             for optimizer in optimizers:
                 hyperparameters = trials(optimizer, count)[number]
-                for model in MODELS:
+                folder = output / optimizer / f"{number:02d}"
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "trial.json").write_text(json.dumps(hyperparameters), encoding="utf-8")
+                for model in models:
                     for seed in TUNING_SEEDS:
-                        directory = output / optimizer / f"{number:02d}" / f"{model}-seed{seed}"
+                        directory = folder / f"{model}-seed{seed}"
                         config = config_of(optimizer, model, seed, epochs, hyperparameters)
                         waiting[pool.submit(config, directory)] = directory
         for future, directory in waiting.items():
@@ -162,6 +165,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--optimizers", default=",".join(SPACES))
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--table", type=Path, help="write the table there and run nothing")
     arguments = parser.parse_args()
     if arguments.table:
@@ -170,6 +174,7 @@ def main() -> None:
     search(
         arguments.output,
         optimizers=arguments.optimizers.split(","),
+        models=arguments.models.split(","),
         count=arguments.trials,
         workers=arguments.workers,
         epochs=arguments.epochs,

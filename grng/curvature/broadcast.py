@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
+from grng.curvature.precision import wide
 from grng.curvature.sample_groups import SampleGroups
 
 
@@ -164,8 +164,7 @@ def _affine(index: int, gradient: Tensor, statistics: Callable[[], tuple[Tensor,
     if index != 1:
         return None  # the parameter is what is normalised
     inputs, mean, scale = statistics()
-    wide = torch.promote_types(inputs.dtype, torch.float32)
-    return gradient * ((inputs.detach().to(wide) - mean.to(wide)) * scale.to(wide))
+    return gradient * ((wide(inputs.detach()) - wide(mean)) * wide(scale))
 
 
 _RULES: dict[str, Rule] = {

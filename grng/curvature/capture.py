@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from grng.curvature.hooks import HookOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,7 @@ class Use:
         return gradient.reshape(*leading, *self.shape)
 
 
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
-
-
-class Capture:
+class Capture(HookOwner):
     """Records the uses of layers during forward passes for which `armed()` is true.
 
     Args:
@@ -53,12 +52,11 @@ class Capture:
     """
 
     def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module], armed: Callable[[], bool]) -> None:
+        super().__init__(armed)
         self.uses: dict[str, list[Use]] = {}
-        self._armed = armed
-        # The hooks are functions that know their module, not bound methods: a deep copy of the model takes functions as
-        # they are, and they do nothing for the copy.
-        self._handles = [model.register_forward_pre_hook(self._beginner(model))]
-        self._handles += [module.register_forward_hook(self._recorder(name, module)) for name, module in layers.items()]
+        self.attach(model, "_begin", before=True)
+        for name, module in layers.items():
+            self.attach(module, "_record", name)
 
     def take(self) -> dict[str, list[Use]]:
         """Return what the last forward recorded, and forget it."""
@@ -67,34 +65,27 @@ class Capture:
 
     def close(self) -> None:
         """Remove the hooks and forget what they recorded."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        super().close()
         self.uses.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "uses": {}}  # a copy has no part in this one's graph
 
     def _listens(self) -> bool:
         """Whether this forward is to be recorded; one within a backward (gradient checkpointing) is no new one."""
-        return self._armed() and torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1
+        return self.is_due() and torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1
 
-    def _beginner(self, watched: nn.Module) -> Callable[[nn.Module, Any], None]:
-        def begin(module: nn.Module, args: Any) -> None:
-            if module is watched and self._listens():
-                self.uses.clear()
+    def _begin(self, module: nn.Module, args: Any, output: None) -> None:
+        if self._listens():
+            self.uses.clear()
 
-        return begin
-
-    def _recorder(self, name: str, watched: nn.Module) -> Hook:
-        def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if module is not watched or not self._listens():
-                return
-            if not args or not isinstance(output, Tensor) or not output.requires_grad:
-                return
-            inputs, base = args[0].detach(), output._base
-            # A Linear on more than two dimensions returns a view of its product. An in-place operation behind it
-            # rebases the product, and the view's own node drops out of the graph: take the product's edge.
-            whole = base is not None and base.requires_grad and base.numel() == output.numel()
-            source = base if whole and base is not None else output
-            use = Use(inputs, inputs._version, get_gradient_edge(source), output.shape, source.dim())
-            self.uses.setdefault(name, []).append(use)
-
-        return cast("Hook", torch.compiler.disable(record))
+    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any, name: str) -> None:
+        if not self._listens() or not args or not isinstance(output, Tensor) or not output.requires_grad:
+            return
+        inputs, base = args[0].detach(), output._base
+        # A Linear on more than two dimensions returns a view of its product. An in-place operation behind it rebases
+        # the product, and the view's own node drops out of the graph: take the product's edge.
+        whole = base is not None and base.requires_grad and base.numel() == output.numel()
+        source = base if whole and base is not None else output
+        use = Use(inputs, inputs._version, get_gradient_edge(source), output.shape, source.dim())
+        self.uses.setdefault(name, []).append(use)

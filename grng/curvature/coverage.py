@@ -10,7 +10,10 @@ _WORDS = {"kronecker": "Kronecker", "filter": "in layer filters"}
 
 @dataclass(frozen=True, slots=True)
 class CoverageRow:
-    """One parameter: its name, number of entries, the rule that steps it, and why that is not the layers' own rule."""
+    """One parameter: its name, number of entries, the rule that steps it, and why that is not the layers' own rule.
+
+    For a layer's own rule `reason` says where its factors are cut into blocks.
+    """
 
     parameter: str
     layer: str
@@ -42,6 +45,9 @@ class Coverage:
         total = sum(row.numel for row in self.rows)
         share = 100.0 * self.parameters(self.layer_rule) / total if total else 0.0
         text = f"{len(own)} of {len(layers)} layers, {share:.1f} % of parameters {_WORDS[self.layer_rule]}"
+        cut = {row.layer for row in self.rows if row.rule == self.layer_rule and row.reason}
+        if cut:
+            text += f" ({len(cut)} with factors in blocks)"
         others = sorted({row.rule for row in self.rows} - {self.layer_rule})
         for rule in others:
             seen: dict[str, set[str]] = {}

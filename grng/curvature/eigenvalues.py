@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from grng.curvature.capture import Use
-from grng.curvature.layers import Layer, factor_dtype
+from grng.curvature.factor_blocks import times_left, times_right
+from grng.curvature.layers import Layer
+from grng.curvature.precision import wide_dtype
 
 # entries of per-sample gradients held at a time (64 MiB in float32)
 CHUNK = 2**24
@@ -48,37 +50,47 @@ class SquaredGradients:
         self._passes.append(_Pass(tuple(uses), batch, samples))
 
     def mean_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
-        """Return S of this batch.
+        """Return S of this batch, or None: see `sum_square`."""
+        total = self.sum_square(vectors_a, vectors_g)
+        return None if total is None else total / self.samples
+
+    def sum_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
+        """Return Σ_b (U_Gᵀ M_b U_A)² over the samples of this batch.
 
         Args:
-            vectors_a: U_A, `[groups, in, in]`.
-            vectors_g: U_G, `[groups, out, out]`.
+            vectors_a: U_A, `[groups, in, in]`, or its blocks.
+            vectors_g: U_G, `[groups, out, out]`, or its blocks.
 
         Returns:
             `[groups, out, in]`; None where nothing was added, or where an input was overwritten since.
         """
         if not self._passes or not all(use.intact() for one in self._passes for use, _ in one.uses):
             return None
-        total = torch.zeros(
-            vectors_a.shape[0], vectors_g.shape[-1], vectors_a.shape[-1], dtype=vectors_a.dtype, device=vectors_a.device
-        )
+        layer = self.layer
+        total = vectors_a.new_zeros(layer.groups, layer.output_size, layer.input_size)
         for one in self._passes:
             parts = [self._rotated(use, gradient, one, vectors_a, vectors_g) for use, gradient in one.uses]
             inputs = torch.cat([part[0] for part in parts], dim=2)
             gradients = torch.cat([part[1] for part in parts], dim=2)
             add_squares(total, inputs, gradients)
-        return total / self.samples
+        return total
 
     def _rotated(
         self, use: Use, gradient: Tensor, one: _Pass, vectors_a: Tensor, vectors_g: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return U_Aᵀ a and U_Gᵀ e at every position, `[groups, samples, shared, features]`."""
-        layer, dtype = self.layer, factor_dtype(self.layer.weight)
+        layer, dtype = self.layer, wide_dtype(self.layer.weight)
         inputs = layer.input_rows(use.inputs.to(dtype), batch=one.batch, samples=one.samples)
         if layer.bias is not None:
             inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:-1], 1)], dim=-1)
         gradients = layer.gradient_rows(gradient.to(dtype), batch=one.batch, samples=one.samples)
-        return inputs @ vectors_a[:, None], gradients @ vectors_g[:, None]
+        return _rotate(inputs, vectors_a), _rotate(gradients, vectors_g)
+
+
+def _rotate(rows: Tensor, vectors: Tensor) -> Tensor:
+    """Return Uᵀ r for every row of `[groups, samples, shared, features]`."""
+    flat = rows.reshape(rows.shape[0], -1, rows.shape[-1])
+    return times_right(flat, vectors).reshape(rows.shape)
 
 
 def add_squares(total: Tensor, inputs: Tensor, gradients: Tensor) -> None:
@@ -107,4 +119,4 @@ def carry_over(average: Tensor, old_a: Tensor, old_g: Tensor, new_a: Tensor, new
         new_a: U_A of the new ones.
         new_g: U_G of the new ones.
     """
-    return (new_g.mT @ old_g).square() @ average @ (new_a.mT @ old_a).square().mT
+    return times_right(times_left((new_g.mT @ old_g).square(), average), (new_a.mT @ old_a).square().mT)

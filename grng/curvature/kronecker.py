@@ -2,9 +2,10 @@
 
 All tensors live in a dictionary that the optimizer keeps in its own `state` (and so in its checkpoints):
 
-    A, G                    moving averages of the factors, `[groups, n, n]`, not yet bias-corrected
+    A, G                    moving averages of the factors, `[groups, n, n]` (or blocks: see `factor_blocks`), not yet
+                            bias-corrected
     factor_updates          how many times they moved (an int), for the bias correction 1 − β^k
-    A_inverse, G_inverse    inverses of the damped factors (factored form)
+    A_inverse, G_inverse    inverses of the damped factors (factored form); bias_inverse, `[groups]`, where A is cut
     A_values, A_vectors, G_values, G_vectors     eigenbases (exact form)
     eigenvalues, eigenvalues_updates             moving average of S and its count (exact form, eigenvalue correction)
 
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grng.curvature.factor_blocks import by_group, mean_eigenvalue, times_left, times_right
 from grng.curvature.inverse import NewtonReport, damped_inverse, eigenbasis
 
 PI_RANGE = (1e-3, 1e3)
@@ -54,16 +56,14 @@ def corrected_factors(state: dict[str, Any], decay: float) -> tuple[Tensor, Tens
     return state["A"] / correction, state["G"] / correction
 
 
-def damping_split(a: Tensor, g: Tensor) -> Tensor:
+def damping_split(a: Tensor, g: Tensor, groups: int) -> Tensor:
     """Return π, `[groups]`: the root of the ratio of the factors' mean eigenvalues, inside [1e-3, 1e3]; 1 for 0/0."""
-    mean_a = a.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
-    mean_g = g.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
-    pi = (mean_a / mean_g).sqrt().clamp(*PI_RANGE)
+    pi = (mean_eigenvalue(a, groups) / mean_eigenvalue(g, groups)).sqrt().clamp(*PI_RANGE)
     return torch.where(torch.isnan(pi), torch.ones_like(pi), pi)
 
 
 def refresh_inverses(
-    state: dict[str, Any], damping: Tensor, *, decay: float, method: str
+    state: dict[str, Any], damping: Tensor, *, groups: int, decay: float, method: str
 ) -> tuple[bool, list[NewtonReport]]:
     """Invert the damped factors (factored form).
 
@@ -71,6 +71,7 @@ def refresh_inverses(
         state: The layer's state; after a failure it keeps the last good inverses (at the very first refresh: the
             identity over the damping).
         damping: λ > 0, a scalar tensor.
+        groups: Groups of the layer.
         decay: β of the moving averages.
         method: `newton`, `cholesky` or `eigh`.
 
@@ -78,15 +79,19 @@ def refresh_inverses(
         Whether both inverses are new, and Newton's reports.
     """
     a, g = corrected_factors(state, decay)
-    pi = damping_split(a, g)
+    pi = damping_split(a, g, groups)
     root = damping.to(a.dtype).sqrt()
-    inverse_a, report_a = damped_inverse(a, pi * root, method=method, start=state.get("A_inverse"))
-    inverse_g, report_g = damped_inverse(g, root / pi, method=method, start=state.get("G_inverse"))
+    damping_a = (pi * root).repeat_interleave(len(a) // groups)
+    damping_g = (root / pi).repeat_interleave(len(g) // groups)
+    inverse_a, report_a = damped_inverse(a, damping_a, method=method, start=state.get("A_inverse"))
+    inverse_g, report_g = damped_inverse(g, damping_g, method=method, start=state.get("G_inverse"))
     reports = [report for report in (report_a, report_g) if report is not None]
     if inverse_a is not None and inverse_g is not None:
         state["A_inverse"], state["G_inverse"] = inverse_a, inverse_g
+        if len(a) > groups:
+            state["bias_inverse"] = 1.0 / (1.0 + pi * root)
         return True, reports
-    for key, factor, scale in (("A_inverse", a, pi * root), ("G_inverse", g, root / pi)):
+    for key, factor, scale in (("A_inverse", a, damping_a), ("G_inverse", g, damping_g)):
         if key not in state:
             state[key] = torch.eye(factor.shape[-1], dtype=a.dtype, device=a.device) / scale[:, None, None]
     return False, reports
@@ -113,8 +118,8 @@ def refresh_eigenbases(state: dict[str, Any], *, decay: float) -> bool:
 
 def precondition_factored(state: dict[str, Any], matrix: Tensor) -> Tensor:
     """Return G_d⁻¹ V A_d⁻¹ for V of shape `[groups, out, in]`."""
-    result: Tensor = state["G_inverse"] @ matrix.to(state["G_inverse"].dtype) @ state["A_inverse"]
-    return result
+    matrix = times_left(state["G_inverse"], matrix.to(state["G_inverse"].dtype))
+    return times_right(matrix, state["A_inverse"], state.get("bias_inverse"))
 
 
 def precondition_exact(
@@ -129,8 +134,12 @@ def precondition_exact(
         eigenvalues: S, `[groups, out, in]`; None for s_G s_Aᵀ.
     """
     vectors_a, vectors_g = state["A_vectors"], state["G_vectors"]
-    rotated = vectors_g.mT @ matrix.to(vectors_g.dtype) @ vectors_a
+    rotated = times_right(times_left(vectors_g.mT, matrix.to(vectors_g.dtype)), vectors_a)
     if eigenvalues is None:
-        eigenvalues = state["G_values"][:, :, None] * state["A_values"][:, None, :]
-    result: Tensor = vectors_g @ (rotated / (eigenvalues + damping.to(rotated.dtype))) @ vectors_a.mT
-    return result
+        groups, _, features = matrix.shape
+        values_a = by_group(state["A_values"], groups)
+        if values_a.shape[1] < features:  # the bias of a cut A
+            values_a = torch.cat([values_a, values_a.new_ones(groups, 1)], dim=1)
+        eigenvalues = by_group(state["G_values"], groups)[:, :, None] * values_a[:, None, :]
+    scaled = rotated / (eigenvalues + damping.to(rotated.dtype))
+    return times_right(times_left(vectors_g, scaled), vectors_a.mT)

@@ -14,20 +14,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from grng.curvature.factor_blocks import count_blocks, cut
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
+from grng.curvature.precision import wide_dtype
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer with Kronecker factors: its module, its trainable weight and bias, and the sizes of its factors."""
+    """A layer with Kronecker factors: its module, its trainable weight and bias, and the sizes of its factors.
+
+    `input_blocks` and `output_blocks` say into how many diagonal blocks A and G are cut: see `factor_blocks`.
+    """
 
     name: str
     module: nn.Linear | nn.Conv2d
     weight: nn.Parameter
     bias: nn.Parameter | None
+    input_blocks: int = 1
+    output_blocks: int = 1
 
     @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
@@ -94,7 +100,7 @@ def find_layers(
     Args:
         model: The model.
         trainable: The parameters that the optimizer holds.
-        max_factor_size: Layers with a wider factor are left to the other rule; None for no limit.
+        max_factor_size: Wider factors are cut into blocks; None for no limit.
         excluded: Weights whose layers are left to the other rule for a reason found elsewhere.
 
     Returns:
@@ -116,16 +122,28 @@ def find_layers(
             reason = excluded.get(module._parameters["weight"])
         if reason is None:
             assert isinstance(module, nn.Linear | nn.Conv2d)
-            layers.append(_layer(name, module, trainable))
+            layers.append(_layer(name, module, trainable, max_factor_size))
         else:
             reasons.update(dict.fromkeys(own, reason))
     return layers, reasons
 
 
-def _layer(name: str, module: nn.Linear | nn.Conv2d, trainable: set[nn.Parameter]) -> Layer:
+def _layer(
+    name: str, module: nn.Linear | nn.Conv2d, trainable: set[nn.Parameter], max_factor_size: int | None
+) -> Layer:
     weight, bias = module._parameters["weight"], module._parameters.get("bias")
     assert weight is not None
-    return Layer(name, module, weight, bias if bias in trainable else None)
+    blocks = _blocks(module, weight, max_factor_size)
+    assert blocks is not None
+    return Layer(name, module, weight, bias if bias in trainable else None, *blocks)
+
+
+def _blocks(module: nn.Linear | nn.Conv2d, weight: nn.Parameter, max_factor_size: int | None) -> tuple[int, int] | None:
+    """Return into how many blocks A and G are cut, None where equal blocks are not to be had."""
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    inputs = count_blocks(weight[0].numel(), weight[0, 0].numel(), max_factor_size)
+    outputs = count_blocks(weight.shape[0] // groups, 1, max_factor_size)
+    return None if inputs is None or outputs is None else (inputs, outputs)
 
 
 def _why_not(
@@ -145,9 +163,8 @@ def _why_not(
         return f"{kind} with a frozen or computed weight"
     if any(owners[parameter] > 1 for parameter in module._parameters.values() if parameter is not None):
         return f"{kind} with tied weights"
-    layer = _layer("", module, trainable)
-    if max_factor_size is not None and max(layer.input_size, layer.output_size) > max_factor_size:
-        return f"{kind} with a factor wider than max_factor_size={max_factor_size}"
+    if _blocks(module, weight, max_factor_size) is None:
+        return f"{kind} with a factor that cannot be cut into equal blocks up to max_factor_size={max_factor_size}"
     return None
 
 
@@ -173,32 +190,64 @@ class FactorSum:
 
     def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
         if self.weight_sharing == "reduce":
             positions = sum(part.shape[2] for part in rows)
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows]) / positions]
         for part in rows:
-            product = _second_moment(part, with_bias=self.layer.bias is not None)
+            product = _second_moment(part, with_bias=self.layer.bias is not None, blocks=self.layer.input_blocks)
             self._inputs = product if self._inputs is None else self._inputs.add_(product)
             self._input_rows += part.shape[1] * part.shape[2]
         self.samples += samples
 
     def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
-        dtype = factor_dtype(self.layer.weight)
+        dtype = wide_dtype(self.layer.weight)
         rows = [self.layer.gradient_rows(gradients.to(dtype), batch=batch, samples=samples) for gradients in uses]
         if self.weight_sharing == "reduce":
             rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows])]
         for part in rows:
-            product = _second_moment(part, with_bias=False)
+            product = _second_moment(part, with_bias=False, blocks=self.layer.output_blocks)
             self._gradients = product if self._gradients is None else self._gradients.add_(product)
 
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return the samples, the rows of A's sum, and 1 or 0 for whether there are inputs, and gradients."""
+        return self.samples, self._input_rows, int(self._inputs is not None), int(self._gradients is not None)
+
+    def fill(self, *, samples: int, input_rows: int) -> None:
+        """Take the counts of all processes, and zeros for what this one did not see."""
+        self.samples, self._input_rows = samples, input_rows
+        layer = self.layer
+        if self._inputs is None:
+            blocks = layer.input_blocks
+            # the bias of a cut A has no entry in it
+            self._inputs = _zeros(layer, blocks, layer.input_size if blocks == 1 else layer.weight[0].numel() // blocks)
+        if self._gradients is None:
+            self._gradients = _zeros(layer, layer.output_blocks, layer.output_size // layer.output_blocks)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Return Σ a aᵀ `[groups, in, in]` and Σ e eᵀ `[groups, out, out]`; both must be there."""
+        assert self._inputs is not None
+        assert self._gradients is not None
+        return self._inputs, self._gradients
+
+    def replace(self, inputs: Tensor, gradients: Tensor) -> None:
+        """Take the sums of all processes."""
+        self._inputs, self._gradients = inputs, gradients
+
     def factors(self) -> tuple[Tensor, Tensor] | None:
-        """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`; None where a part is missing."""
+        """Return the batch's A `[groups, in, in]` and G `[groups, out, out]`, or their blocks.
+
+        None where a part is missing.
+        """
         if self._inputs is None or self._gradients is None:
             return None
         return self._inputs / self._input_rows, self._gradients / self.samples
+
+
+def _zeros(layer: Layer, blocks: int, size: int) -> Tensor:
+    return layer.weight.new_zeros(layer.groups * blocks, size, size, dtype=wide_dtype(layer.weight))
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:
@@ -209,11 +258,14 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
-    """Sum the outer products of all rows, a 1 appended where `with_bias`: `[groups, features, features]`."""
+def _second_moment(rows: Tensor, *, with_bias: bool, blocks: int) -> Tensor:
+    """Sum the outer products of all rows, a 1 appended where `with_bias`: `[groups, features, features]`.
+
+    Of `blocks` diagonal blocks only, `[groups · blocks, …]`; the bias is then a block that need not be computed.
+    """
     groups, batch, shared, features = rows.shape
-    flat = rows.reshape(groups, batch * shared, features)
-    if not with_bias:
+    flat = cut(rows.reshape(groups, batch * shared, features), groups, blocks)
+    if not with_bias or blocks > 1:
         return flat.mT @ flat
     # the appended ones give sums, which cost less than a wider product
     product = flat.new_empty(groups, features + 1, features + 1)
@@ -223,8 +275,3 @@ def _second_moment(rows: Tensor, *, with_bias: bool) -> Tensor:
     product[:, :-1, -1] = sums
     product[:, -1, -1] = batch * shared
     return product
-
-
-def factor_dtype(weight: Tensor) -> torch.dtype:
-    """Factors are kept in float32 or better, also for a model in half precision."""
-    return torch.promote_types(weight.dtype, torch.float32)

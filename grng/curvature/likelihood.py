@@ -53,22 +53,27 @@ class Categorical:
         """Raise GrngError unless outputs are `[batch, classes]` and targets fit them."""
         _check_matrix(self.name, outputs)
         if targets.shape == outputs.shape and targets.is_floating_point():
+            _check_range(self.name, targets, 0.0, float("inf"), "probabilities, at least 0")
             return
-        if targets.shape != outputs.shape[:1] or targets.is_floating_point():
+        if targets.shape != outputs.shape[:1] or targets.is_floating_point() or targets.dtype == torch.bool:
             raise GrngError(
                 f"likelihood 'categorical' got outputs of shape {list(outputs.shape)} and {_described(targets)}.",
                 where="observe",
-                hint="Pass class indices of shape [batch], or class probabilities of the outputs' shape.",
+                hint="Pass class indices (whole numbers) of shape [batch], or class probabilities of the outputs' "
+                "shape.",
             )
+        _check_range(self.name, targets, 0, outputs.shape[1] - 1, f"classes from 0 to {outputs.shape[1] - 1}")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return −log softmax(z_b)[y_b], `[batch]`."""
+        if targets.is_floating_point():
+            targets = targets.to(outputs.dtype)
         return F.cross_entropy(outputs, targets, reduction="none")
 
     def output_gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return softmax(z) − y, `[batch, classes]`."""
         if not targets.is_floating_point():
-            targets = F.one_hot(targets, outputs.shape[1])
+            targets = F.one_hot(targets.long(), outputs.shape[1])
         return outputs.softmax(dim=1) - targets.to(outputs.dtype)
 
     def noise_shape(self, outputs: Tensor) -> tuple[int, ...]:
@@ -109,12 +114,7 @@ class Bernoulli:
                 where="observe",
                 hint="Pass targets as floats between 0 and 1, of the outputs' shape.",
             )
-        if not bool(((targets >= 0) & (targets <= 1)).all()):
-            raise GrngError(
-                f"likelihood 'bernoulli' got targets between {float(targets.min()):g} and {float(targets.max()):g}.",
-                where="observe",
-                hint="Pass targets between 0 and 1: labels, or the probability of a 1.",
-            )
+        _check_range(self.name, targets, 0.0, 1.0, "targets between 0 and 1: labels, or the probability of a 1")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return Σ_c of the binary cross-entropy, `[batch]`."""
@@ -157,6 +157,9 @@ class Gaussian:
                 where="observe",
                 hint="Pass targets of the outputs' shape.",
             )
+        if targets.is_floating_point():
+            largest = torch.finfo(targets.dtype).max
+            _check_range(self.name, targets, -largest, largest, "finite targets")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ½ ‖z_b − y_b‖², `[batch]`."""
@@ -195,6 +198,16 @@ def _check_matrix(name: str, outputs: Tensor) -> None:
             f"likelihood {name!r} needs outputs as floats of shape [batch, outputs], got {_described(outputs)}.",
             where="observe",
             hint="Pass the logits as the model returns them.",
+        )
+
+
+def _check_range(name: str, targets: Tensor, low: float, high: float, allowed: str) -> None:
+    # asked this way round, NaN fails
+    if not bool(((targets >= low) & (targets <= high)).all()):
+        raise GrngError(
+            f"likelihood {name!r} got targets between {float(targets.min()):g} and {float(targets.max()):g}.",
+            where="observe",
+            hint=f"Pass {allowed}.",
         )
 
 

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from grng.curvature.broadcast import MeetingPoint, meeting_points
 from grng.curvature.capture import Use
 from grng.curvature.layers import Layer
+from grng.curvature.precision import wide_dtype
+from grng.curvature.reach import other_forward
 from grng.curvature.sample_groups import SampleGroups
 
 Pull = Callable[[list[Any], Tensor], Sequence[Tensor | None]]
@@ -53,6 +55,9 @@ def row_gradients(
 
     Returns:
         `[rows, *shape]` by parameter, in float32 or better; a parameter that the outputs do not depend on is missing.
+
+    Raises:
+        GrngError: The outputs depend on no use that was captured.
     """
     wanted = set(parameters)
     # an input that an in-place operation has changed since is not what the layer saw
@@ -66,7 +71,11 @@ def row_gradients(
 
     edges = [use.edge for layer in ready for use in uses[layer.name]]
     edges += [point.edge for found in points.values() for point in found]
-    gradients = iter(pull(list(edges), cotangent)) if edges else iter(())
+    pulled = pull(list(edges), cotangent) if edges else ()
+    used = sum(len(uses[layer.name]) for layer in ready)
+    if used and all(gradient is None for gradient in pulled[:used]):
+        raise other_forward()
+    gradients = iter(pulled)
     rows: RowGradients = {}
     dear = [p for p in parameters if p not in by_product and p not in points]
     for layer in ready:
@@ -85,13 +94,9 @@ def row_gradients(
     return rows | _backward_rows(cotangent, dear, groups, pull)
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
-
-
 def _product_rows(layer: Layer, pairs: Sequence[tuple[Tensor, Tensor]], groups: SampleGroups) -> RowGradients | None:
     """Rows of weight and bias; None where a use of the layer has no batch to be cut."""
-    batch, dtype = groups.batch, _wide(layer.weight)
+    batch, dtype = groups.batch, wide_dtype(layer.weight)
     rows: RowGradients = {}
     for inputs, gradient in pairs:
         a = layer.input_rows(inputs.to(dtype), batch=batch, samples=batch)
@@ -109,8 +114,8 @@ def _point_rows(
     parameter: nn.Parameter, point: MeetingPoint, gradient: Tensor | None, groups: SampleGroups
 ) -> Tensor | None:
     if gradient is None:
-        return torch.zeros(len(groups.sizes), *parameter.shape, dtype=_wide(parameter), device=parameter.device)
-    return point.rows(parameter, gradient.to(_wide(parameter)), groups)
+        return torch.zeros(len(groups.sizes), *parameter.shape, dtype=wide_dtype(parameter), device=parameter.device)
+    return point.rows(parameter, gradient.to(wide_dtype(parameter)), groups)
 
 
 def _backward_rows(
@@ -121,7 +126,7 @@ def _backward_rows(
         return {}
     found = [pull(list(parameters), groups.mask(group, cotangent)) for group in range(len(groups.sizes))]
     return {
-        p: torch.stack([row.to(_wide(p)) for row in column if row is not None])
+        p: torch.stack([row.to(wide_dtype(p)) for row in column if row is not None])
         for p, column in zip(parameters, zip(*found, strict=True), strict=True)
         if column[0] is not None
     }

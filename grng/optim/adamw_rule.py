@@ -1,4 +1,7 @@
-"""AdamW for the parameters without Kronecker factors (`other_parameters="adamw"`): torch's own functional form."""
+"""AdamW for the parameters without Kronecker factors (`other_parameters="adamw"`): torch's own functional form.
+
+Its state and its arithmetic are in float32 or better, whatever the parameters are in.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+from grng.curvature.precision import wide, wide_zeros
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -29,10 +34,11 @@ def adamw_step(
     for p in members:
         if "exp_avg" not in states[p]:
             step = torch.zeros((), dtype=torch.float32)
-            states[p].update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p), step=step)
+            states[p].update(exp_avg=wide_zeros(p), exp_avg_sq=wide_zeros(p), step=step)
+    moved = [wide(p) for p in members]  # itself, but for a parameter in half precision
     adamw(
-        members,
-        [vectors[p] for p in members],
+        moved,
+        [wide(vectors[p]) for p in members],
         [states[p]["exp_avg"] for p in members],
         [states[p]["exp_avg_sq"] for p in members],
         [],
@@ -46,3 +52,6 @@ def adamw_step(
         eps=EPS,
         maximize=False,
     )
+    for p, value in zip(members, moved, strict=True):
+        if value is not p:
+            p.copy_(value)

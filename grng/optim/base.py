@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
+from grng.curvature.precision import wide
+from grng.curvature.reach import may_depend_on
 from grng.errors import GrngError, HyperparameterError, suggest
 from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
 from grng.optim.hessian import free_graph
 from grng.optim.hyperparameters import read_signature
+from grng.optim.loss_scale import SkippedStep, overflowed, scaler_state, unscaled_closure
+from grng.optim.outputs_pass import gradients_of_outputs
 
 ParamsInput = Iterable[Any] | None
 
@@ -41,6 +45,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.samples = 0  # of this step, over its micro-batches
         self.suspended = False  # while the optimizer itself runs the model (finite differences)
         self.skipped_steps = 0  # steps whose gradient was not finite
+        self._scaler_asked = False  # by a GradScaler, which then steps, or skips the step
         _check_groups(type(self), groups, defaults)
         super().__init__(groups, defaults)
         self._attach_probe()
@@ -60,6 +65,21 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """
         if self.suspended:
             return
+        if "param_groups" not in vars(self):  # Lightning's wrapper imitates the class and would keep the counts itself
+            raise GrngError(
+                f"observe was called on {type(self).__name__}, which wraps the optimizer.",
+                where="observe",
+                hint="Call it on the optimizer itself: in Lightning self.optimizers(use_pl_optimizer=False).",
+            )
+        if not isinstance(outputs, Tensor):
+            raise GrngError(
+                f"observe got a {type(outputs).__name__} where it needs the outputs as a tensor.",
+                where="observe",
+                hint="Pass the logits themselves, for instance outputs.logits or outputs[0].",
+            )
+        if self._scaler_asked:  # and did not step: what was observed for that step is of no more use
+            self.skipped_steps += 1
+            self._forget_observed()
         self.likelihood.check(outputs, targets)
         if not self.model.training:
             raise GrngError(
@@ -72,6 +92,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                 "observe got outputs without a graph.",
                 where="observe",
                 hint="Pass the model's own outputs, not detached and not under no_grad.",
+            )
+        if not may_depend_on(outputs, [p for group in self.param_groups for p in group["params"]]):
+            raise GrngError(
+                "observe got outputs that depend on none of the optimizer's parameters.",
+                where="observe",
+                hint="Pass the outputs of the model that the optimizer was made for (a copied optimizer has a model of "
+                "its own, unless both were copied together: copy.deepcopy((model, optimizer))).",
             )
         self.samples += outputs.shape[0]
         # curvature is kept in float32 or better, also where the caller's autocast is still on
@@ -89,38 +116,28 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
 
         With `batched`, `cotangent` has one more dimension in front, and so has every result.
         """
-        try:
-            return torch.autograd.grad(
-                outputs,
-                inputs,
-                grad_outputs=cotangent.to(outputs.dtype),
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=batched,
-            )
-        except RuntimeError as error:
-            if "second time" not in str(error):
-                raise
-            raise GrngError(
-                "observe was called after backward, which had freed the graph.",
-                where="observe",
-                hint="Call optimizer.observe(outputs, targets) between the forward and loss.backward().",
-            ) from error
+        return gradients_of_outputs(outputs, inputs, cotangent, batched=batched)
 
     def uniforms(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree)."""
-        return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(device)
+        """Draw uniforms in [0, 1), float64, from the optimizer's own generator (on the CPU, so that devices agree).
+
+        The first dimension of `shape` are the samples: every process draws for the joined batch, and takes its own.
+        """
+        total, own = self.processes.share(shape[0])
+        return torch.rand((total, *shape[1:]), generator=self.generator, dtype=torch.float64)[own].to(device)
 
     def sampled_cotangent(self, outputs: Tensor, share: float = 1.0) -> tuple[Tensor, int]:
         """Return ∂ℓ_b/∂z_b for labels drawn from the model, and for how many samples.
 
         It is zero beyond the first ⌈share · batch⌉ samples.
         """
-        measured = outputs.detach()[: math.ceil(share * outputs.shape[0])]
-        if measured.dtype in HALF:
-            measured = measured.float()
+        measured = wide(outputs.detach())[: math.ceil(share * outputs.shape[0])]
         draws = self.uniforms(self.likelihood.noise_shape(measured), outputs.device)
         return pad_batch(self.likelihood.sampled_gradient(measured, draws), outputs.shape[0]), measured.shape[0]
+
+    def join_samples(self) -> None:
+        """Make `samples` the number of samples in all processes; once a step."""
+        self.samples = round(self.processes.totals([self.samples])[0])
 
     def require_observed(self) -> None:
         """Raise unless `observe` was called for this step."""
@@ -133,11 +150,23 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
 
     def forget(self) -> None:
         """Forget what was observed for the coming step, e.g. when that step is skipped."""
+        self._forget_observed()
+        self._forget_forward()
+
+    def _forget_observed(self) -> None:
         self.samples = 0
+        self._scaler_asked = False
         self._forget()
 
     def _forget(self) -> None:
-        """Forget what a subclass gathered."""
+        """Forget what a subclass gathered in `observe`."""
+
+    def _forget_forward(self) -> None:
+        """Forget what a subclass recorded of the last forward."""
+
+    def _copied(self) -> None:
+        super()._copied()
+        self.forget()
 
     # --- torch's interface
 
@@ -155,6 +184,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         Raises:
             GrngError: `observe` was not called for this step, or a closure is needed and missing.
         """
+        with scaler_state(self):
+            return self._scaled_step(unscaled_closure(self, closure))
+
+    def _scaled_step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None and not self.needs_closure:
             with torch.enable_grad():
@@ -162,6 +195,10 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.require_observed()
         try:
             with torch.no_grad():
+                self._average_gradients()
+                # under DDP's no_sync a gradient may be finite in one process only
+                if "found_inf" in vars(self) and any(self.processes.any_of([overflowed(self)])):
+                    raise SkippedStep
                 if self._gradient_is_finite():
                     self._step(closure)
                 else:
@@ -169,9 +206,16 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                     self.skipped_steps += 1
                     free_graph(self.model)
             self.steps += 1
+        except SkippedStep:  # for the sake of the loss scale: the next step takes this one's place
+            self.skipped_steps += 1
+            free_graph(self.model)
         finally:
             self.forget()
         return loss
+
+    def _unscales(self) -> bool:
+        self._scaler_asked = True  # it now steps or, after an overflow, does not
+        return super()._unscales()
 
     def _gradient_is_finite(self) -> bool:
         gradients = [p.grad.detach() for group in self.param_groups for p in group["params"] if p.grad is not None]
@@ -211,7 +255,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         self.forget()
         self.steps = int(extra.pop("steps"))
         self.skipped_steps = int(extra.pop("skipped_steps"))
-        self.generator.set_state(extra.pop("generator"))
+        self.generator.set_state(extra.pop("generator").cpu())  # wherever map_location has put it
         self._load_extra_state(extra)
 
     def _extra_state(self) -> dict[str, Any]:
@@ -220,8 +264,6 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
     def _load_extra_state(self, extra: dict[str, Any]) -> None:
         pass
 
-
-HALF = (torch.float16, torch.bfloat16)
 
 # what torch, its schedulers, timm and we ourselves keep in groups beside the defaults
 _GROUP_KEYS = frozenset({"params", "param_names", "initial_lr", "lr_scale", "rule"})

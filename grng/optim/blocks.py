@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
@@ -13,10 +12,10 @@ from grng.curvature.inverse import NewtonReport
 from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
 from grng.curvature.layers import Layer
 from grng.curvature.layout import join_matrix, split_matrix
+from grng.curvature.precision import wide_dtype
 from grng.optim.fisher import corrected_average, move_average
+from grng.optim.processes import Processes
 from grng.optim.settings import KroneckerSettings
-
-SMALLEST_RMS = 1e-12
 
 
 def has_inverse(state: dict[str, Any]) -> bool:
@@ -24,7 +23,7 @@ def has_inverse(state: dict[str, Any]) -> bool:
     return "G_inverse" in state or "G_vectors" in state
 
 
-def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, list[NewtonReport]]:
+def refresh(layer: Layer, state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, list[NewtonReport]]:
     """Compute inverses (damped by `state["damping"]`) or eigenbases anew; an average of eigenvalues is carried over.
 
     Returns:
@@ -32,7 +31,7 @@ def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, l
     """
     if settings.damping_form == "factored":
         method = "cholesky" if settings.inverse == "auto" else settings.inverse
-        return refresh_inverses(state, state["damping"], decay=settings.ema, method=method)
+        return refresh_inverses(state, state["damping"], groups=layer.groups, decay=settings.ema, method=method)
     old_a, old_g = state.get("A_vectors"), state.get("G_vectors")
     good = refresh_eigenbases(state, decay=settings.ema)
     if good and "eigenvalues" in state and old_a is not None and old_g is not None:
@@ -40,11 +39,30 @@ def refresh(state: dict[str, Any], settings: KroneckerSettings) -> tuple[bool, l
     return good, []
 
 
-def correct_eigenvalues(state: dict[str, Any], squares: SquaredGradients, decay: float) -> None:
-    """Move the average of the squared gradients in the present eigenbases."""
-    batch = squares.mean_square(state["A_vectors"], state["G_vectors"])
-    if batch is not None:
-        move_average(state, "eigenvalues", batch, decay)
+def correct_eigenvalues(
+    layers: Sequence[Layer],
+    states: Sequence[dict[str, Any]],
+    squares: Sequence[SquaredGradients | None],
+    decay: float,
+    processes: Processes,
+) -> None:
+    """Move the averages of the squared gradients in the present eigenbases, which are the same in all processes."""
+    sums = [
+        None if one is None else one.sum_square(state["A_vectors"], state["G_vectors"])
+        for state, one in zip(states, squares, strict=True)
+    ]
+    samples = processes.totals(
+        [0 if one is None or own is None else one.samples for one, own in zip(squares, sums, strict=True)]
+    )
+    used = [found for found in zip(layers, states, sums, samples, strict=True) if found[3] > 0]
+    totals = processes.summed([_no_squares(layer) if own is None else own for layer, _, own, _ in used])
+    for (_, state, _, count), total in zip(used, totals, strict=True):
+        move_average(state, "eigenvalues", total / count, decay)
+
+
+def _no_squares(layer: Layer) -> Tensor:
+    shape = (layer.groups, layer.output_size, layer.input_size)
+    return layer.weight.new_zeros(shape, dtype=wide_dtype(layer.weight))
 
 
 def direction(
@@ -60,12 +78,5 @@ def direction(
         )
     else:  # never observed (used outside of the observed outputs): there is no metric to speak of but the identity
         step = matrix
-    weight, bias = split_matrix(step.neg_(), layer.weight.shape, has_bias=layer.bias is not None)
+    weight, bias = split_matrix(step.neg(), layer.weight.shape, has_bias=layer.bias is not None)
     return [weight] if bias is None else [weight, bias]
-
-
-def normalised(steps: list[Tensor]) -> list[Tensor]:
-    """Scale one unit's step to root-mean-square 1 (`step_norm="rms"`); a zero step stays zero."""
-    count = sum(step.numel() for step in steps)
-    rms = (torch.stack([step.square().sum() for step in steps]).sum() / count).sqrt().clamp(min=SMALLEST_RMS)
-    return [step / rms for step in steps]

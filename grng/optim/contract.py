@@ -8,6 +8,8 @@ optimizer.collect_diagnostics = True     before a step whose diagnostics are wan
 optimizer.diagnostics()                  plain floats of the last such step
 optimizer.coverage()                     which parameter is stepped by which rule, or None where one rule serves all
 optimizer.close()                        removes hooks from the model
+optimizer.process_group = group          the processes that train the model together; None: torch's default group
+optimizer.synchronise = False            for processes that train models of their own
 """
 
 from __future__ import annotations
@@ -18,13 +20,36 @@ import torch
 from torch import Tensor
 
 from grng.curvature.coverage import Coverage
+from grng.optim.copies import Copies
+from grng.optim.loss_scale import unscale_gradients
+from grng.optim.processes import Processes
 
 
-class Contract:
+class Contract(Copies):
     """Mixin: the answers of a first-order optimizer, and the diagnostics that can be measured from outside."""
 
     collect_diagnostics: bool = False
+    process_group: Any = None
+    synchronise: bool = True
+    param_groups: list[dict[str, Any]]
     _probe: dict[str, Any]
+
+    @property
+    def processes(self) -> Processes:
+        """The processes that train this model together, as things stand now."""
+        device = self.param_groups[0]["params"][0].device
+        return Processes(self.process_group, device, synchronise=self.synchronise)
+
+    def _average_gradients(self) -> None:
+        """Average g over the processes where this step forms H g: its backward was under DDP's `no_sync`."""
+        if self.is_second_order:
+            self.processes.average_gradients([p for group in self.param_groups for p in group["params"]])
+
+    def _unscales(self) -> bool:
+        """Whether this step unscales and skips by itself, asked by a `GradScaler`: see `loss_scale`."""
+        return self.is_second_order or self.needs_closure
+
+    _step_supports_amp_scaling: Any = property(lambda self: self._unscales())  # torch's name for it
 
     def observe(self, outputs: Tensor, targets: Tensor) -> None:
         """Take the model's outputs `[batch, outputs]` and the targets of this batch; first-order: nothing to do."""
@@ -59,19 +84,43 @@ class Contract:
 
     def _attach_probe(self) -> None:
         self._probe = {}
+        self._register_probe()
+
+    def _copied(self) -> None:
+        super()._copied()
+        self._register_probe()
+
+    def _register_probe(self) -> None:
         optimizer: Any = self
+        optimizer.register_step_pre_hook(unscale_gradients)
         optimizer.register_step_pre_hook(_before_step)
         optimizer.register_step_post_hook(_after_step)
         optimizer.register_state_dict_post_hook(_save_last_step)
         optimizer.register_load_state_dict_pre_hook(_load_last_step)
 
 
-def _before_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+def _before_step(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
     if not optimizer.collect_diagnostics:
         optimizer._probe.pop("last_step", None)
-        return
-    held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    optimizer._probe["before"] = [(p, p.detach().clone(), p.grad.detach().clone()) for p in held]
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None or optimizer.needs_closure:
+        _remember(optimizer)
+        return None
+
+    def measured() -> Any:  # a closure of torch's kind makes the gradients within the step
+        loss = closure()
+        _remember(optimizer)
+        return loss
+
+    return args[:1], {**kwargs, "closure": measured}
+
+
+def _remember(optimizer: Any) -> None:
+    # where the step averages g over the processes, `.grad` does not hold it yet
+    averages = optimizer.is_second_order and optimizer.processes.active
+    held = [p for group in optimizer.param_groups for p in group["params"] if averages or p.grad is not None]
+    optimizer._probe["before"] = [(p, p.detach().clone(), None if averages else p.grad.detach().clone()) for p in held]
 
 
 @torch.no_grad()
@@ -79,7 +128,9 @@ def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
     before = optimizer._probe.pop("before", None)
     if not before:
         return
-    gradients = [gradient for _, _, gradient in before]
+    before = [(p, old, p.grad if gradient is None else gradient) for p, old, gradient in before]
+    before = [entry for entry in before if entry[2] is not None]
+    gradients = [gradient.detach() for _, _, gradient in before]
     steps = [p - old for p, old, _ in before]
     gradient_norm, step_norm = _norm(gradients), _norm(steps)
     values = {

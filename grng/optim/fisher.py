@@ -10,11 +10,14 @@ enumerated ones a random sign a sample (which leaves e eᵀ as it is) makes them
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from grng.curvature.precision import wide
 
 if TYPE_CHECKING:
     from grng.optim.base import CurvatureOptimizer
@@ -46,7 +49,7 @@ def fisher_passes(
         cotangent, samples = optimizer.sampled_cotangent(outputs, share)
         return [Pass(cotangent, True, diagonal)], samples
     samples = math.ceil(share * outputs.shape[0])
-    measured = outputs.detach()[:samples]
+    measured = wide(outputs.detach())[:samples]
     if fisher == "empirical":
         cotangent = optimizer.likelihood.output_gradient(measured, targets[:samples])
         if diagonal:
@@ -55,7 +58,8 @@ def fisher_passes(
     cotangents = list(optimizer.likelihood.exact_gradients(measured))
     passes = [Pass(pad_batch(cotangent, outputs.shape[0]), True, False) for cotangent in cotangents]
     if diagonal:
-        mixed = torch.stack([cotangent * _signs(optimizer, cotangent[:, :1]) for cotangent in cotangents]).sum(dim=0)
+        signs = _signs(optimizer, measured[:, :1].expand(-1, len(cotangents)))
+        mixed = torch.stack([u * signs[:, [index]] for index, u in enumerate(cotangents)]).sum(dim=0)
         passes.append(Pass(pad_batch(mixed, outputs.shape[0]), False, True))
     return passes, samples
 
@@ -81,7 +85,8 @@ class DiagonalSum:
     def add(self, gradient: Tensor | None) -> None:
         """Add one micro-batch's gradient of Σ_b u_bᵀ z_b; None where the parameter was not used."""
         if gradient is not None:
-            self.total = gradient.detach().clone() if self.total is None else self.total + gradient
+            gradient = wide(gradient.detach())
+            self.total = gradient.clone() if self.total is None else self.total + gradient
 
     def estimate(self, samples: int) -> Tensor | None:
         """Return B ĝ ⊙ ĝ = (Σ_b J_bᵀ u_b)² / B for B = `samples`, or None without an observation."""
@@ -101,6 +106,17 @@ def move_average(state: dict[str, object], key: str, batch: Tensor, decay: float
     updates = state.get(f"{key}_updates", 0)
     assert isinstance(updates, int)
     state[f"{key}_updates"] = updates + 1
+
+
+def move_averages(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor], decay: float) -> None:
+    """Move the averages `state[key]` of several states at once; the values are finite."""
+    for state, value in zip(states, values, strict=True):
+        if key not in state:
+            state[key], state[f"{key}_updates"] = torch.zeros_like(value), 0
+        state[f"{key}_updates"] += 1
+    averages = [state[key] for state in states]
+    torch._foreach_mul_(averages, decay)
+    torch._foreach_add_(averages, list(values), alpha=1.0 - decay)
 
 
 def corrected_average(state: dict[str, object], key: str, decay: float) -> Tensor | None:

@@ -11,7 +11,7 @@ from grng.curvature.capture import Use
 from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.kronecker import update_factors
 from grng.curvature.layers import FactorSum, Layer
-from grng.errors import GrngError
+from grng.curvature.reach import other_forward
 from grng.optim.fisher import DiagonalSum, fisher_passes, move_average
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class Statistics:
         self.diagonal: dict[nn.Parameter, DiagonalSum] = {}
         self.samples = 0
         self._absent: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Statistics, ())  # a copy has no part in the graph of the step to come
 
     def gather(
         self,
@@ -91,11 +94,7 @@ class Statistics:
             for p, gradient in zip(wanted, found[len(asked) :], strict=True):
                 self.diagonal.setdefault(p, DiagonalSum()).add(gradient)
         if not reached:
-            raise GrngError(
-                "observe got outputs that are not those of the model's last forward: no layer was recorded for them.",
-                where="observe",
-                hint="Call observe once after each forward, with that forward's outputs, before close().",
-            )
+            raise other_forward()
         self.samples += samples
 
     def fold(self, layers: Sequence[Layer], states: MutableMapping[Any, Any], decay: float) -> int:

@@ -109,7 +109,7 @@ LikelihoodName = Annotated[
 ]
 MaxFactorSize = Annotated[
     int | None,
-    Meaning("", "layers with a wider Kronecker factor are left to other_parameters; none: no limit", at_least=1),
+    Meaning("", "wider Kronecker factors are cut into equal diagonal blocks; none: no limit", at_least=1),
 ]
 NormPower = Annotated[float, Meaning("p", "power of the gradient norm in λ_t = λ + ρ‖g‖^p", above=0)]
 NormScope = Annotated[

@@ -48,7 +48,7 @@ class KFAC(NaturalGradient):
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
         likelihood: `categorical`, `bernoulli` or `gaussian`.
-        max_factor_size: Layers with a wider factor are left to `other_parameters`.
+        max_factor_size: Wider factors are cut into equal diagonal blocks.
         seed: Of the optimizer's own generator (sampled labels).
 
     Raises:
@@ -79,7 +79,7 @@ class KFAC(NaturalGradient):
         fisher: hp.Fisher = "sampled",
         weight_sharing: hp.WeightSharing = "expand",
         likelihood: hp.LikelihoodName = "categorical",
-        max_factor_size: hp.MaxFactorSize = 2048,
+        max_factor_size: hp.MaxFactorSize = 768,
         seed: int = 0,
     ) -> None:
         values = checked(KFAC, locals())

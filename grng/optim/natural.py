@@ -12,28 +12,27 @@ Source: Martens & Grosse 2015 (K-FAC); what RING and RENG change stands in their
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.capture import Capture
-from grng.curvature.coverage import Coverage
-from grng.curvature.eigenvalues import SquaredGradients
 from grng.curvature.inverse import NewtonReport
-from grng.errors import GrngError
+from grng.curvature.precision import wide, wide_zeros
 from grng.optim.adamw_rule import adamw_step
-from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
-from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, normalised, refresh
+from grng.optim.base import ParamsInput
+from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.joining import join_statistics
+from grng.optim.layerwise import LayerwiseOptimizer
 from grng.optim.settings import KroneckerSettings
-from grng.optim.units import Partition, Unit, partition, scaled_other_lr
+from grng.optim.units import Unit
+from grng.optim.update import move, nesterov, normalise, trust_region
 
 
-class NaturalGradient(CurvatureOptimizer):
+class NaturalGradient(LayerwiseOptimizer):
     """Natural gradient with Kronecker factors; subclasses say which vector is preconditioned and how much it is damped.
 
     Args:
@@ -56,112 +55,9 @@ class NaturalGradient(CurvatureOptimizer):
         likelihood: str,
         seed: int,
     ) -> None:
-        self.settings = settings
         self.failed_inversions = 0
-        self._statistics = Statistics()
         self._reports: list[NewtonReport] = []
-        self._capture: Capture | None = None
-        self._default_lr = float(defaults["lr"])
-        self._excluded: dict[nn.Parameter, str] = {}  # weights of layers that turned out not to be seen by hooks
-        groups = parameter_groups(model, params)
-        self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
-        parts = [part for group in groups for part in self._split(group)]
-        super().__init__(model, parts, defaults, likelihood=likelihood, seed=seed)
-        self._watch()
-
-    # --- which parameter is stepped by which rule
-
-    def _partitioned(self, model: nn.Module, held: Sequence[nn.Parameter]) -> Partition:
-        return partition(model, held, max_factor_size=self.settings.max_factor_size, excluded=self._excluded)
-
-    def _split(self, group: dict[str, Any]) -> list[dict[str, Any]]:
-        settings = self.settings
-        return self._partition.split(
-            group, other_rule=settings.other_parameters, other_lr=settings.other_lr, default_lr=self._default_lr
-        )
-
-    def _exclude(self, excluded: dict[nn.Parameter, str]) -> None:
-        """Leave layers, by weight, to the other rule; a reason each. Their parameter groups stay as they are."""
-        self._excluded = excluded
-        self._partition = self._partitioned(self.model, [p for group in self.param_groups for p in group["params"]])
-        self._watch()
-
-    def _exclude_unseen(self, statistics: Statistics) -> None:
-        """Exclude layers that the loss trains but of which no hook ever saw anything, e.g. F.linear(x, m.weight)."""
-        fresh = [layer for layer in self._partition.layers if "factor_updates" not in self.state[layer.weight]]
-        unseen = statistics.without_factors(fresh) if statistics.samples else {}
-        if unseen:
-            self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
-
-    def _watch(self) -> None:
-        """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
-        if self._capture is not None:
-            self._capture.close()
-        ask = weakref.WeakMethod(self._armed)
-        modules = {layer.name: layer.module for layer in self._partition.layers}
-        self._capture = Capture(self.model, modules, lambda: (armed := ask()) is not None and armed())
-        weakref.finalize(self, self._capture.close)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters of the model later; their layers get factors from the next step on."""
-        if "rule" in param_group or not hasattr(self, "_probe"):  # a part of our own making, or torch's constructor
-            super().add_param_group(param_group)
-            return
-        (group,) = parameter_groups(self.model, [param_group])
-        held = [p for known in self.param_groups for p in known["params"]]
-        joined = self._partitioned(self.model, held + group["params"])
-        if any(0 < len(set(held) & set(unit.parameters)) < len(unit.parameters) for unit in joined.units):
-            raise GrngError(
-                "a layer's weight and bias must be added together: one of them is held already.",
-                where="add_param_group",
-                hint="Give whole layers to the constructor or to one group.",
-            )
-        self._partition = joined
-        for part in self._split(group):
-            super().add_param_group(part)
-        self._watch()
-
-    def coverage(self) -> Coverage:
-        """Say for every parameter whether it has Kronecker factors, and if not, why and by which rule it is stepped."""
-        return self._partition.coverage(self.model, other_rule=self.settings.other_parameters)
-
-    def close(self) -> None:
-        """Remove the hooks from the model."""
-        if self._capture is not None:
-            self._capture.close()
-
-    # --- observation
-
-    @property
-    def curvature_due(self) -> bool:
-        """Whether the coming step updates the factors."""
-        return self.steps % self.settings.curvature_interval == 0
-
-    def _armed(self) -> bool:
-        return self.curvature_due and not self.suspended and self.model.training
-
-    def _observe(self, outputs: Tensor, targets: Tensor) -> None:
-        if not self.curvature_due or self._capture is None:
-            return
-        settings = self.settings
-        others = [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
-        self._statistics.gather(
-            self,
-            outputs,
-            targets,
-            layers=self._partition.layers,
-            uses=self._capture.take(),
-            diagonal=others if settings.other_parameters == "diagonal" else [],
-            fisher=settings.fisher,
-            share=settings.curvature_batch,
-            weight_sharing=settings.weight_sharing,
-            eigenvalues=settings.eigenvalue_correction,
-        )
-
-    def require_observed(self) -> None:
-        """Only a step that updates the factors needs the outputs."""
-        if self.curvature_due:
-            super().require_observed()
+        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
 
     # --- what subclasses say
 
@@ -182,11 +78,6 @@ class NaturalGradient(CurvatureOptimizer):
         """Whether λ is read at every step, not only when the inverses are refreshed."""
         return self.settings.damping_form == "exact"
 
-    def _forget(self) -> None:
-        self._statistics = Statistics()
-        if self._capture is not None:
-            self._capture.take()
-
     # --- the step
 
     def _step(self, closure: Callable[[], float] | None) -> None:
@@ -194,70 +85,82 @@ class NaturalGradient(CurvatureOptimizer):
         gradients = {p: p.grad for p in group_of if p.grad is not None}
         vectors = self._vectors(gradients, closure)
         statistics, self._statistics = self._statistics, Statistics()
+        if self.curvature_due:
+            join_statistics(
+                self.processes,
+                statistics,
+                layers=self._partition.layers,
+                diagonal=self._diagonal_parameters(),
+                weight_sharing=self.settings.weight_sharing,
+            )
         self.failed_inversions += statistics.fold(self._partition.layers, self.state, self.settings.ema)
         self._exclude_unseen(statistics)
         self._measure_norms({p: gradient.detach() for p, gradient in gradients.items()})
         self._reports = []
-        directions: dict[nn.Parameter, Tensor] = {}
-        decrease = torch.zeros((), dtype=torch.float64)
-        for unit in self._partition.units:
-            group = group_of[unit.key]
-            if unit.key not in vectors or (unit.layer is None and self.settings.other_parameters == "adamw"):
-                continue
-            mixed = [self._with_momentum(p, vectors.get(p), group["momentum"]) for p in unit.parameters]
-            if unit.layer is not None:
-                steps = self._layer_step(unit, mixed, group, statistics.squares.get(unit.layer.name))
-            else:
-                steps = [self._diagonal_step(unit, mixed[0], group)]
-            if self.settings.step_norm == "rms":
-                steps = normalised(steps)
-            for p, step, vector in zip(unit.parameters, steps, mixed, strict=True):
-                directions[p] = step.to(p.dtype)
-                if self.settings.kl_clip is not None:
-                    decrease = decrease.to(p.device) - group_of[p]["lr"] ** 2 * (step * vector).sum().double()
-        scale = self._trust_region(decrease)
-        for p, step in directions.items():
-            self._move(p, step if scale is None else step * scale.to(step.dtype), group_of[p])
+        units = [unit for unit in self._partition.units if unit.key in vectors and self._steps_itself(unit)]
+        mixed = self._momenta(units, vectors, group_of)
+        self._refresh_blocks([unit for unit in units if unit.layer is not None], group_of, statistics)
+        steps = [self._unit_step(unit, mixed, group_of[unit.key]) for unit in units]
+        if self.settings.step_norm == "rms":
+            normalise(steps)
+        directions = {
+            p: step.to(mixed[p].dtype)
+            for unit, own in zip(units, steps, strict=True)
+            for p, step in zip(unit.parameters, own, strict=True)
+        }
+        if self.settings.kl_clip is not None and directions:
+            rates = [group_of[p]["lr"] for p in directions]
+            scale = trust_region(
+                list(directions.values()), [mixed[p] for p in directions], rates, self.settings.kl_clip
+            )
+            torch._foreach_mul_(list(directions.values()), scale)
+        for group in self.param_groups:
+            members = [p for p in group["params"] if p in directions]
+            own = [directions[p] for p in members]
+            move(group, self.state, members, own, momentum_of_step=self.settings.momentum_form == "step")
         if self.settings.other_parameters == "adamw":
             covered = {p for unit in self._partition.units if unit.layer is not None for p in unit.parameters}
             for group in self.param_groups:
                 adamw_step(self._other_group(group, covered), vectors, self.state)
 
-    def _other_group(self, group: dict[str, Any], covered: set[nn.Parameter]) -> dict[str, Any]:
-        """Return what AdamW steps of a group: its own ones whole, of others the excluded layers."""
-        if group["rule"] == "adamw":
-            return group
-        other = [p for p in group["params"] if p not in covered]
-        lr = scaled_other_lr(group["lr"], other_lr=self.settings.other_lr, default_lr=self._default_lr)
-        return {**group, "params": other, "lr": lr}
+    def _momenta(
+        self, units: Sequence[Unit], vectors: dict[nn.Parameter, Tensor], group_of: dict[nn.Parameter, dict[str, Any]]
+    ) -> dict[nn.Parameter, Tensor]:
+        """Return V for every parameter of the units; one without a gradient, beside one that has it, counts as zero."""
+        every = {p: wide(vectors[p]) if p in vectors else wide_zeros(p) for unit in units for p in unit.parameters}
+        if self.settings.momentum_form != "gradient":
+            return every
+        for group in self.param_groups:
+            members = [p for p in group["params"] if p in every]
+            mixed = nesterov(self.state, members, [every[p] for p in members], group["momentum"])
+            every.update(zip(members, mixed, strict=True))
+        return every
 
-    def _with_momentum(self, p: nn.Parameter, vector: Tensor | None, decay: float) -> Tensor:
-        vector = torch.zeros_like(p) if vector is None else vector
-        if self.settings.momentum_form != "gradient" or decay == 0.0:
-            return vector
-        state = self.state[p]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(vector, alpha=1.0 - decay)
-        return buffer * decay + vector * (1.0 - decay)
+    def _unit_step(self, unit: Unit, mixed: dict[nn.Parameter, Tensor], group: dict[str, Any]) -> list[Tensor]:
+        if unit.layer is None:
+            return [self._diagonal_step(unit, mixed[unit.key], group)]
+        return direction(unit.layer, self.state[unit.key], [mixed[p] for p in unit.parameters], self.settings)
 
-    def _layer_step(
-        self, unit: Unit, vectors: Sequence[Tensor], group: dict[str, Any], squares: SquaredGradients | None
-    ) -> list[Tensor]:
-        assert unit.layer is not None
-        state = self.state[unit.key]
-        self._refresh(unit, state, group)
-        if squares is not None and has_inverse(state):
-            correct_eigenvalues(state, squares, self.settings.ema)
-        return direction(unit.layer, state, vectors, self.settings)
+    def _refresh_blocks(
+        self, units: Sequence[Unit], group_of: dict[nn.Parameter, dict[str, Any]], statistics: Statistics
+    ) -> None:
+        for unit in units:
+            self._refresh(unit, self.state[unit.key], group_of[unit.key])
+        if self.settings.eigenvalue_correction and self.curvature_due:
+            layers = [unit.layer for unit in units if unit.layer is not None and has_inverse(self.state[unit.key])]
+            states = [self.state[layer.weight] for layer in layers]
+            squares = [statistics.squares.get(layer.name) for layer in layers]
+            correct_eigenvalues(layers, states, squares, self.settings.ema, self.processes)
 
     def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
+        assert unit.layer is not None
         observed = "factor_updates" in state
-        due = observed and (self.steps % self.settings.inverse_interval == 0 or not has_inverse(state))
+        turn = self.steps % self.settings.inverse_interval == self._phases[unit.key]
+        due = observed and (turn or not has_inverse(state))
         if due or self._damping_each_step():
             state["damping"] = self._damping(unit, group).to(unit.key.device)
         if due:
-            good, reports = refresh(state, self.settings)
+            good, reports = refresh(unit.layer, state, self.settings)
             self._reports += reports
             self.failed_inversions += not good
 
@@ -270,22 +173,6 @@ class NaturalGradient(CurvatureOptimizer):
             return -vector
         damped: Tensor = fisher + state["damping"].to(fisher.dtype)
         return -vector / damped
-
-    def _trust_region(self, decrease: Tensor) -> Tensor | None:
-        """Return min(1, sqrt(κ / (−lr² Σ δᵀV))), or None where there is nothing to clip."""
-        if self.settings.kl_clip is None or not bool(decrease > 0):
-            return None
-        return (self.settings.kl_clip / decrease).sqrt().clamp(max=1.0)
-
-    def _move(self, p: nn.Parameter, step: Tensor, group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            p.mul_(1.0 - group["lr"] * group["weight_decay"])
-        if self.settings.momentum_form == "step" and group["momentum"]:
-            state = self.state[p]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
-            step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
-        p.add_(step, alpha=group["lr"])
 
     # --- what is reported and saved
 
@@ -308,11 +195,8 @@ class NaturalGradient(CurvatureOptimizer):
         return found
 
     def _extra_state(self) -> dict[str, Any]:
-        held = [p for group in self.param_groups for p in group["params"]]
-        excluded = [(index, self._excluded[p]) for index, p in enumerate(held) if p in self._excluded]
-        return {"failed_inversions": self.failed_inversions, "excluded": excluded}
+        return {**super()._extra_state(), "failed_inversions": self.failed_inversions}
 
     def _load_extra_state(self, extra: dict[str, Any]) -> None:
+        super()._load_extra_state(extra)
         self.failed_inversions = int(extra["failed_inversions"])
-        held = [p for group in self.param_groups for p in group["params"]]
-        self._exclude({held[index]: reason for index, reason in extra["excluded"]})

@@ -20,11 +20,11 @@ from grng.optim.contract import Contract
 from grng.optim.hessian import (
     MathAttention,
     RandomStateRecorder,
-    double_backprop,
     finite_difference,
     free_graph,
     silence_create_graph_warning,
 )
+from grng.optim.loss_scale import refuse_overflow, scaled_double_backprop
 
 
 class GradientRegularised(Contract):
@@ -44,6 +44,10 @@ class GradientRegularised(Contract):
         silence_create_graph_warning()
         self._attention = MathAttention(self.model, self._double_backprop_due)
         self._random_state = RandomStateRecorder(self.model, self._finite_difference_due)
+
+    def _copied(self) -> None:
+        super()._copied()
+        silence_create_graph_warning()  # the copy may be in another process
 
     @property
     def is_second_order(self) -> bool:
@@ -88,7 +92,10 @@ class GradientRegularised(Contract):
         rho = {p: self.regularize_every * group["rho"] for group in self.param_groups for p in group["params"]}
         parameters, vector = list(plain), [rho[p] * gradient for p, gradient in plain.items()]
         if self.is_second_order:
-            return dict(zip(parameters, double_backprop(list(gradients.values()), parameters, vector), strict=True))
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, vector)
+            product = self.processes.averaged(own)
+            refuse_overflow(self, product)
+            return dict(zip(parameters, product, strict=True))
         if not self.needs_closure:
             return None
         if closure is None:
@@ -100,7 +107,13 @@ class GradientRegularised(Contract):
         self.suspended = True
         try:
             product = finite_difference(
-                parameters, list(plain.values()), vector, closure, self.model, self._random_state.state
+                parameters,
+                list(plain.values()),
+                vector,
+                closure,
+                self.model,
+                self._random_state.state,
+                self._random_state.autocast,
             )
         finally:
             self.suspended = False

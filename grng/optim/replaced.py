@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from grng.optim.contract import Contract
+from grng.optim.hessian import free_graph
+from grng.optim.loss_scale import SkippedStep, hidden_scaler_state, overflowed, scaler_state, unscaled_closure
 
 
 class ReplacedGradient(Contract):
@@ -26,6 +28,7 @@ class ReplacedGradient(Contract):
         """Finish the construction; `group_defaults` are what the groups hold beside torch's own entries."""
         self.model = model
         self.steps = 0
+        self.skipped_steps = 0  # by a GradScaler's overflow, in steps with two passes
         self.suspended = False  # while the optimizer itself runs the model
         self.defaults |= group_defaults  # of groups added later
         for group in self.param_groups:
@@ -53,18 +56,32 @@ class ReplacedGradient(Contract):
         Raises:
             GrngError: A closure is needed and missing.
         """
+        with scaler_state(self):
+            return self._scaled_step(unscaled_closure(self, closure))
+
+    def _scaled_step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None and not self.needs_closure:
             with torch.enable_grad():
                 loss = closure()
-        held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         with torch.no_grad():
-            vectors = self._vectors({p: p.grad for p in held}, closure)
+            self._average_gradients()
+        held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        try:
+            with torch.no_grad():
+                if overflowed(self):
+                    raise SkippedStep
+                vectors = self._vectors({p: p.grad for p in held}, closure)
+        except SkippedStep:  # for the sake of the loss scale: the next step takes this one's place
+            self.skipped_steps += 1
+            free_graph(self.model)
+            return loss
         own = {p: p.grad.detach() for p in held}
         try:
             for p, vector in vectors.items():
                 p.grad = vector
-            self._rule()
+            with hidden_scaler_state(self):
+                self._rule()
         finally:
             for p, gradient in own.items():
                 p.grad = gradient
@@ -78,11 +95,14 @@ class ReplacedGradient(Contract):
         )
         inspect.unwrap(base.step, stop=lambda step: not getattr(step, "hooked", False))(self)
 
+    def _own_diagnostics(self) -> dict[str, float]:
+        return {"skipped_steps": float(self.skipped_steps)}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return torch's state_dict with the step count beside it, under `grng`."""
+        """Return torch's state_dict with the counts of steps beside it, under `grng`."""
         base: Any = super()
         saved: dict[str, Any] = base.state_dict()
-        saved["grng"] = {"steps": self.steps}
+        saved["grng"] = {"steps": self.steps, "skipped_steps": self.skipped_steps}
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -90,3 +110,4 @@ class ReplacedGradient(Contract):
         base: Any = super()
         base.load_state_dict(dict(state_dict))
         self.steps = int(state_dict["grng"]["steps"])
+        self.skipped_steps = int(state_dict["grng"]["skipped_steps"])

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from grng.errors import HyperparameterError
 from grng.optim import hyperparameters as hp
 from grng.optim.base import ParamsInput
-from grng.optim.fisher import corrected_average, move_average
+from grng.optim.fisher import corrected_average, move_averages
 from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
 from grng.optim.settings import KroneckerSettings, check_kronecker
 from grng.optim.units import Unit
+from grng.optim.update import sums_by_unit
 
 
 class RING(NaturalGradient):
@@ -61,7 +62,7 @@ class RING(NaturalGradient):
         fisher: `sampled`, `exact`, `empirical` (the last is no natural gradient).
         weight_sharing: `expand` or `reduce`.
         likelihood: `categorical`, `bernoulli` or `gaussian`.
-        max_factor_size: Layers with a wider factor are left to `other_parameters`.
+        max_factor_size: Wider factors are cut into equal diagonal blocks.
         seed: Of the optimizer's own generator (sampled labels).
 
     Raises:
@@ -96,7 +97,7 @@ class RING(NaturalGradient):
         fisher: hp.Fisher = "sampled",
         weight_sharing: hp.WeightSharing = "expand",
         likelihood: hp.LikelihoodName = "categorical",
-        max_factor_size: hp.MaxFactorSize = 2048,
+        max_factor_size: hp.MaxFactorSize = 768,
         seed: int = 0,
     ) -> None:
         values = checked(RING, locals())
@@ -119,16 +120,18 @@ class RING(NaturalGradient):
         """Move n ← the average of the raw ‖g‖², per layer or global, at every step."""
         if not gradients:
             return
-        norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values()), dtype=torch.float64), strict=True))
-        squares = {p: norm.square() for p, norm in norms.items()}
-        total = torch.stack(list(squares.values())).sum()
-        for unit in self._partition.units:
-            if unit.layer is None and self.settings.other_parameters == "adamw":
-                continue  # AdamW has no damping to regularise
-            own = [squares[p] for p in unit.parameters if p in squares]
-            if own:
-                value = total if self.norm_scope == "global" else torch.stack(own).sum()
-                move_average(self.state[unit.key], "gradient_square", value, self.norm_ema)
+        units = {unit.key: unit.parameters for unit in self._partition.units if self._steps_itself(unit)}
+        used = {key: [p for p in own if p in gradients] for key, own in units.items()}
+        used = {key: own for key, own in used.items() if own}
+        squares = torch.stack(torch._foreach_norm(list(gradients.values()), dtype=torch.float64)).square()
+        if self.norm_scope == "global":
+            values = squares.sum().expand(len(used))
+        else:
+            places = {p: place for place, p in enumerate(gradients)}
+            chosen = torch.tensor([places[p] for own in used.values() for p in own], dtype=torch.int64)
+            values = sums_by_unit(squares[chosen.to(squares.device)], list(used.values()))
+        if used:
+            move_averages([self.state[key] for key in used], "gradient_square", values.unbind(), self.norm_ema)
 
     def _damping(self, unit: Unit, group: dict[str, Any]) -> Tensor:
         """Return λ + ρ n^{p/2}."""

@@ -19,7 +19,6 @@ natural gradient) and LoKO (arXiv 2410.11551: the diagonal filter).
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -130,10 +129,8 @@ class RKalman(CurvatureOptimizer):
         self.watched: list[Layer] = self._filter.watched(self.model, held)
         if not self.watched:
             return
-        ask = weakref.WeakMethod(self._armed)
         modules = {layer.name: layer.module for layer in self.watched}
-        self._capture = Capture(self.model, modules, lambda: (armed := ask()) is not None and armed())
-        weakref.finalize(self, self._capture.close)
+        self._capture = Capture(self.model, modules, self._armed)
 
     def _armed(self) -> bool:
         return not self.suspended and self.model.training
@@ -162,6 +159,8 @@ class RKalman(CurvatureOptimizer):
 
     def _forget(self) -> None:
         self._filter.forget()
+
+    def _forget_forward(self) -> None:
         self.take_uses()
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer, find_layers
+from grng.curvature.precision import wide_dtype, wide_zeros
 
 if TYPE_CHECKING:
     from grng.optim.rkalman import RKalman
@@ -96,6 +97,7 @@ class GlobalFilter:
         square = torch.stack(
             [norm.square() for norm in torch._foreach_norm(list(gradients.values()), dtype=torch.float64)]
         ).sum()
+        optimizer.join_samples()
         precision = optimizer.samples * self.rho * square
         covariance = {p: self._predicted(optimizer.state[p], p, precision) for p in gradients}
         steps = self.steps(optimizer, gradients, covariance)
@@ -112,9 +114,9 @@ class GlobalFilter:
     def _predicted(self, state: dict[str, Any], p: nn.Parameter, precision: Tensor) -> Tensor:
         """Predict and regularise: P ← min(P/γ + q, P₀), then P ⊘ (1 + precision · P); `precision` is B ρ ‖g‖²."""
         if "covariance" not in state:
-            shape = p.shape if self.covariance == "diagonal" else ()
-            state["covariance"] = torch.full(
-                shape, self.initial_covariance, dtype=torch.promote_types(p.dtype, torch.float32), device=p.device
+            like = p if self.covariance == "diagonal" else p.new_zeros(())
+            state["covariance"] = torch.full_like(
+                like, self.initial_covariance, dtype=wide_dtype(p), requires_grad=False
             )
         variance: Tensor = state["covariance"]
         variance.div_(self.forgetting).add_(self.process_noise).clamp_(max=self.initial_covariance)
@@ -171,7 +173,7 @@ def _move(state: dict[str, Any], p: nn.Parameter, step: Tensor, group: dict[str,
         p.mul_(1.0 - group["lr"] * group["weight_decay"])
     if group["momentum"]:
         if "momentum_buffer" not in state:
-            state.update(momentum_buffer=torch.zeros_like(p), momentum_updates=0)
+            state.update(momentum_buffer=wide_zeros(p), momentum_updates=0)
         state["momentum_updates"] += 1
         buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(step, alpha=1.0 - group["momentum"])
         step = buffer / (1.0 - group["momentum"] ** state["momentum_updates"])

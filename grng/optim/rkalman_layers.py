@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer, find_layers
+from grng.curvature.precision import wide, wide_zeros
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.rkalman_rows import GatheredRows, positive_factor
 from grng.optim.units import Partition, Unit
@@ -86,7 +87,8 @@ class LayerFilter:
 
     def step(self, optimizer: RKalman) -> None:
         """Push the observed rows, precondition, move; AdamW for the rest."""
-        rows, sizes = self._gathered.merged(self.rows)
+        weights = [layer.weight for layer in optimizer.watched]
+        rows, sizes = self._gathered.merged(self.rows, optimizer.processes, weights)
         self._gathered, self._dampings = GatheredRows(), []
         for group in optimizer.param_groups:
             gradients = {p: p.grad.detach() for p in group["params"] if p.grad is not None}
@@ -181,9 +183,10 @@ def _partition(model: nn.Module, held: Sequence[nn.Parameter]) -> Partition:
 
 def _with_momentum(state: dict[str, Any], p: nn.Parameter, gradient: Tensor, decay: float) -> Tensor:
     """Move m, and return V = β m + (1−β) g."""
+    gradient = wide(gradient)
     if decay == 0.0:
         return gradient
     if "momentum_buffer" not in state:
-        state["momentum_buffer"] = torch.zeros_like(p)
+        state["momentum_buffer"] = wide_zeros(p)
     buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(gradient, alpha=1.0 - decay)
     return buffer * decay + gradient * (1.0 - decay)

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import wide, wide_zeros
 from grng.optim.fisher import DiagonalSum
+from grng.optim.joining import join_diagonals
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class LossFilter(GlobalFilter):
 
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Add the deviance and, for `update="information"`, the gradient for sampled labels."""
-        losses = optimizer.likelihood.losses(outputs.detach(), targets)
+        losses = optimizer.likelihood.losses(wide(outputs.detach()), targets)
         self._deviance += 2.0 * float(losses.double().sum())
         if self.update == "information":
             cotangent, _ = optimizer.sampled_cotangent(outputs)
@@ -54,8 +56,10 @@ class LossFilter(GlobalFilter):
 
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr, and lower P."""
-        deviance, self._deviance = self._deviance, 0.0
+        (deviance,), self._deviance = optimizer.processes.totals([self._deviance]), 0.0
         if self.update == "information":
+            held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            join_diagonals(optimizer.processes, self._observed, held)
             return self._information_steps(gradients, covariance, optimizer.samples)
         return self._gain_steps(
             gradients, covariance, optimizer.samples, deviance, report=optimizer.collect_diagnostics
@@ -67,7 +71,7 @@ class LossFilter(GlobalFilter):
         """Return Δθ / lr = K ν, and lower P by diag(K hᵀ P) (`update="joint"`)."""
         assert self.noise_ema is not None
         if not math.isfinite(deviance):
-            return {p: torch.zeros_like(p) for p in gradients}  # an infinite loss must not stay in the noise's average
+            return {p: wide_zeros(p) for p in gradients}  # an infinite loss must not stay in the noise's average
         self.noise = self.noise_ema * self.noise + (1.0 - self.noise_ema) * deviance
         self.noise_updates += 1
         noise = self.noise / (1.0 - self.noise_ema**self.noise_updates)
@@ -76,7 +80,7 @@ class LossFilter(GlobalFilter):
         innovation_variance = batch**2 * spread + noise
         if not bool(innovation_variance > 0):
             # a loss of zero with no gradient leaves nothing to learn
-            return {p: torch.zeros_like(p) for p in gradients}
+            return {p: wide_zeros(p) for p in gradients}
         factor = -batch * deviance / innovation_variance
         if self.update == "joint":
             for p, gain in gains.items():

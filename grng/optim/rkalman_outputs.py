@@ -10,13 +10,15 @@ is that of the P before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import wide, wide_dtype, wide_zeros
 from grng.errors import GrngError
+from grng.optim.processes import Processes
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
 
 if TYPE_CHECKING:
@@ -42,15 +44,16 @@ class OutputsFilter(GlobalFilter):
     def forget(self) -> None:
         """Forget the Jacobians."""
         self._jacobians: dict[nn.Parameter, list[Tensor | int]] = {}
+        self._rows = 0  # of the micro-batches so far, in all processes
         self._residuals: list[Tensor] = []  # y − μ, `[batch, outputs]` a micro-batch
         self._fisher: list[Tensor] = []  # Σ, `[batch, outputs, outputs]` a micro-batch
 
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Add the Jacobian, Σ and y − μ of one micro-batch."""
         held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        rows = outputs.numel() + sum(residual.numel() for residual in self._residuals)
-        _check_size(rows, sum(p.numel() for p in held))
-        values = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
+        self._rows += optimizer.processes.share(outputs.numel())[0]
+        _check_size(self._rows, sum(p.numel() for p in held))
+        values = wide(outputs.detach())
         # Σ u uᵀ over the likelihood's exact gradients is E[∂ℓ/∂z ∂ℓ/∂zᵀ], which is ∂²ℓ/∂z² for all of them
         factors = torch.stack(list(optimizer.likelihood.exact_gradients(values)), dim=2)
         self._fisher.append(factors @ factors.mT)
@@ -61,12 +64,14 @@ class OutputsFilter(GlobalFilter):
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr, and lower P."""
         jacobians = {p: found for p in gradients if (found := _joined(p, self._jacobians.get(p, []))) is not None}
-        residual = torch.cat([part.reshape(-1) for part in self._residuals]).double()
-        fisher = torch.cat(self._fisher).double()
+        residuals, fisher = torch.cat(self._residuals).double(), torch.cat(self._fisher).double()
         self.forget()
+        jacobians = _over_processes(optimizer.processes, jacobians, list(gradients), residuals)
+        residuals, fisher = optimizer.processes.stacked([residuals, fisher])
+        residual = residuals.reshape(-1)
         if optimizer.collect_diagnostics:
             self.last = {"innovation": float(residual.norm()), "failed_solves": float(self.failed_solves)}
-        steps = {p: torch.zeros_like(p) for p in gradients}
+        steps = {p: wide_zeros(p) for p in gradients}
         spread = torch.zeros(len(residual), len(residual), dtype=torch.float64, device=residual.device)
         for p, jacobian in jacobians.items():
             scaled = jacobian * covariance[p].sqrt().reshape(-1)
@@ -81,7 +86,7 @@ class OutputsFilter(GlobalFilter):
         information = torch.block_diag(*fisher)
         inner = torch.linalg.lu_solve(*factors, information) if self.update == "joint" else information
         for p, jacobian in jacobians.items():
-            steps[p] = (covariance[p] * (weights.to(jacobian.dtype) @ jacobian).reshape(p.shape)).to(p.dtype)
+            steps[p] = covariance[p] * (weights.to(jacobian.dtype) @ jacobian).reshape(p.shape)
             if self.update == "none":
                 continue
             diagonal = (jacobian * (inner.to(jacobian.dtype) @ jacobian)).sum(dim=0).reshape(p.shape)
@@ -121,10 +126,8 @@ def _jacobian(optimizer: RKalman, outputs: Tensor, held: list[nn.Parameter]) -> 
         cotangents = units.reshape(count, *outputs.shape)
         parts.append(list(optimizer.gradients_of_outputs(outputs, list(held), cotangents, batched=True)))
     found: list[Tensor | None] = []
-    for p, column in zip(held, zip(*parts, strict=True), strict=True):
-        present = [
-            part.flatten(1).to(torch.promote_types(p.dtype, torch.float32)) for part in column if part is not None
-        ]
+    for column in zip(*parts, strict=True):
+        present = [wide(part.flatten(1)) for part in column if part is not None]
         found.append(torch.cat(present) if present else None)
     return found
 
@@ -135,6 +138,23 @@ def _joined(p: nn.Parameter, parts: list[Tensor | int]) -> Tensor | None:
     if like is None:
         return None
     return torch.cat([like.new_zeros(part, p.numel()) if isinstance(part, int) else part for part in parts])
+
+
+def _over_processes(
+    processes: Processes, own: Tensors, parameters: Sequence[nn.Parameter], residuals: Tensor
+) -> Tensors:
+    """Return the Jacobians of the joined batch, `[joined batch · outputs, entries]`."""
+    if not processes.active:
+        return own
+    batch, outputs = residuals.shape
+    used = processes.any_of([p in own for p in parameters])
+    held = [p for p, flag in zip(parameters, used, strict=True) if flag]
+    parts = []
+    for p in held:
+        rows = own[p] if p in own else p.new_zeros(batch * outputs, p.numel(), dtype=wide_dtype(p))
+        parts.append(rows.reshape(batch, outputs * p.numel()))
+    joined = processes.stacked(parts)
+    return {p: rows.reshape(-1, p.numel()) for p, rows in zip(held, joined, strict=True)}
 
 
 def _blockwise(blocks: Tensor, matrix: Tensor) -> Tensor:

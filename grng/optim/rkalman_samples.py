@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from grng.curvature.precision import wide, wide_zeros
 from grng.curvature.row_gradients import RowGradients
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
 from grng.optim.rkalman_rows import GatheredRows, positive_factor
@@ -42,7 +43,7 @@ class SamplesFilter(GlobalFilter):
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Gather Σ_{b∈j} ∇ℓ_b (which is −h_j)."""
         held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        cotangent = optimizer.likelihood.output_gradient(outputs.detach(), targets)
+        cotangent = optimizer.likelihood.output_gradient(wide(outputs.detach()), targets)
         self._gathered.gather(optimizer, outputs, cotangent, held, layers=optimizer.watched, limit=self.rows)
 
     def forget(self) -> None:
@@ -51,7 +52,8 @@ class SamplesFilter(GlobalFilter):
 
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr = P Hᵀ S⁻¹ ν, and lower P."""
-        rows, sizes = self._gathered.merged(self.rows)
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        rows, sizes = self._gathered.merged(self.rows, optimizer.processes, held)
         self.forget()
         rows = {p: rows[p] for p in gradients if p in rows}
         noise = self.noise * torch.tensor(sizes, dtype=torch.float64)
@@ -66,15 +68,15 @@ class SamplesFilter(GlobalFilter):
             }
         if factor is None:  # rows that are not finite teach nothing
             self.failed_solves += 1
-            return {p: torch.zeros_like(p) for p in gradients}
+            return {p: wide_zeros(p) for p in gradients}
         weights = torch.cholesky_solve(noise.to(factor.device)[:, None], factor)[:, 0]  # S⁻¹ ν
         # a product with the small inverse costs far less than a triangular solve of every weight
         inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
-        steps = {p: torch.zeros_like(p) for p in gradients}
+        steps = {p: wide_zeros(p) for p in gradients}
         for p, found in rows.items():
             matrix = found.flatten(1)
             total = (weights.to(matrix.dtype) @ matrix).reshape(p.shape)
-            steps[p] = -(covariance[p] * total).to(p.dtype)
+            steps[p] = -(covariance[p] * total)
             if self.update == "joint":
                 half = inverse.to(matrix.dtype) @ matrix  # L⁻¹ H, whose squares add up to diag(Hᵀ S⁻¹ H)
                 self.lower(covariance[p], covariance[p].square() * half.square().sum(dim=0).reshape(p.shape))

@@ -18,11 +18,14 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import wide, wide_zeros
 from grng.optim import hyperparameters as hp
 from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
 from grng.optim.fisher import DiagonalSum
-from grng.optim.hessian import MathAttention, double_backprop, free_graph, silence_create_graph_warning
+from grng.optim.hessian import MathAttention, free_graph, silence_create_graph_warning
 from grng.optim.hyperparameters import checked
+from grng.optim.joining import join_diagonals
+from grng.optim.loss_scale import refuse_overflow, scaled_double_backprop
 
 Estimator = Annotated[Literal["gnb", "hutchinson"], hp.Meaning("", "estimator of the diagonal curvature")]
 
@@ -74,6 +77,11 @@ class Sophia(CurvatureOptimizer):
             silence_create_graph_warning()
             self._attention = MathAttention(model, self._second_order_due)
 
+    def _copied(self) -> None:
+        super()._copied()
+        if self.estimator == "hutchinson":
+            silence_create_graph_warning()  # the copy may be in another process
+
     @property
     def hessian_due(self) -> bool:
         """Whether the coming step estimates the curvature."""
@@ -96,9 +104,12 @@ class Sophia(CurvatureOptimizer):
         if self.estimator != "gnb" or not self.hessian_due:
             return
         cotangent, _ = self.sampled_cotangent(outputs)
-        held = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        held = [p for p in self._held() if p.requires_grad]
         for p, gradient in zip(held, self.gradients_of_outputs(outputs, list(held), cotangent), strict=True):
             self._observed.setdefault(p, DiagonalSum()).add(gradient)
+
+    def _held(self) -> list[nn.Parameter]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def _forget(self) -> None:
         self._observed = {}
@@ -109,15 +120,19 @@ class Sophia(CurvatureOptimizer):
             return {}
         if self.estimator == "gnb":
             observed, self._observed = self._observed, {}
+            self.join_samples()
+            join_diagonals(self.processes, observed, [p for p in self._held() if p.requires_grad])
             found = {p: diagonal.estimate(self.samples) for p, diagonal in observed.items()}
             return {p: estimate for p, estimate in found.items() if estimate is not None}
         parameters = list(gradients)
         probes = [torch.randn(p.shape, generator=self.generator, dtype=torch.float64).to(p) for p in parameters]
         try:
-            products = double_backprop(list(gradients.values()), parameters, probes)
+            own = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
+            products = self.processes.averaged(own)
+            refuse_overflow(self, products)
         finally:
             free_graph(self.model)
-        return {p: probe * product for p, probe, product in zip(parameters, probes, products, strict=True)}
+        return {p: wide(probe) * wide(product) for p, probe, product in zip(parameters, probes, products, strict=True)}
 
     def _step(self, closure: Callable[[], float] | None) -> None:
         gradients = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
@@ -130,7 +145,7 @@ class Sophia(CurvatureOptimizer):
                     continue
                 state = self.state[p]
                 if not state:
-                    state.update(momentum_buffer=torch.zeros_like(p), hessian=torch.zeros_like(p))
+                    state.update(momentum_buffer=wide_zeros(p), hessian=wide_zeros(p))
                 if p in estimates:
                     state["hessian"].mul_(beta2).add_(estimates[p], alpha=1.0 - beta2)
                 momentum = state["momentum_buffer"].mul_(beta1).add_(gradients[p].detach(), alpha=1.0 - beta1)

@@ -57,15 +57,23 @@ class Partition:
 
     def coverage(self, model: nn.Module, *, other_rule: str, layer_rule: str = "kronecker") -> Coverage:
         """Say for every parameter whether its layer's own rule steps it, and if not, why and by which rule it is."""
+        notes = {p: note for unit in self.units for p in unit.parameters if (note := _note(unit.layer))}
         rule = {p: layer_rule if unit.layer is not None else other_rule for unit in self.units for p in unit.parameters}
         return Coverage(
             tuple(
-                CoverageRow(name, name.rpartition(".")[0], p.numel(), rule[p], self.reasons.get(p, ""))
+                CoverageRow(name, name.rpartition(".")[0], p.numel(), rule[p], self.reasons.get(p, notes.get(p, "")))
                 for name, p in model.named_parameters()
                 if p in rule
             ),
             layer_rule,
         )
+
+
+def _note(layer: Layer | None) -> str:
+    if layer is None:
+        return ""
+    cut = {"A": layer.input_blocks, "G": layer.output_blocks}
+    return ", ".join(f"{factor} in {blocks} diagonal blocks" for factor, blocks in cut.items() if blocks > 1)
 
 
 def scaled_other_lr(lr: float, *, other_lr: float | None, default_lr: float) -> float:

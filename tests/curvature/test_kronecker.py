@@ -19,5 +19,7 @@ def test_the_split_is_the_root_of_the_ratio_of_mean_eigenvalues_within_its_range
         (0 * a, g, 1e-3),
         (0 * a, zero, 1.0),
     ]
-    found = damping_split(torch.stack([case[0] for case in cases]), torch.stack([case[1] for case in cases]))
+    found = damping_split(
+        torch.stack([case[0] for case in cases]), torch.stack([case[1] for case in cases]), len(cases)
+    )
     torch.testing.assert_close(found, torch.tensor([case[2] for case in cases], dtype=torch.float64))

@@ -165,6 +165,39 @@ def test_diagnostics_are_plain_floats_measured_on_request(variant: str) -> None:
     assert -1.0 - 1e-9 <= found["cosine_last_step"] <= 1.0 + 1e-9
 
 
+@pytest.mark.parametrize("name", [name for name in OURS if name != "sam"])
+def test_a_closure_that_makes_the_gradients_within_the_step_changes_nothing(name: str) -> None:
+    results = []
+    for within in (False, True):
+        model = SmallCNN()
+        optimizer: Any = create_optimizer(name, model, seed=1)
+        optimizer.collect_diagnostics = True
+        for step in range(3):
+            inputs, targets = class_batch(seed=step, **CNN)
+
+            def closure(
+                model: nn.Module = model,
+                optimizer: Any = optimizer,
+                x: torch.Tensor = inputs,
+                y: torch.Tensor = targets,
+            ) -> float:
+                outputs = model(x)
+                optimizer.observe(outputs, y)
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(outputs, y)
+                loss.backward(create_graph=optimizer.is_second_order)
+                return float(loss.detach())
+
+            if within:
+                assert optimizer.step(closure) > 0
+            else:
+                closure()
+                optimizer.step()
+        results.append((flat(list(model.parameters())), optimizer.diagnostics()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_attention_trains(variant: str) -> None:
     model = SmallAttention()

@@ -124,11 +124,14 @@ def test_tied_weights_and_subclasses_are_left_to_the_other_rule_and_named() -> N
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_a_factor_too_wide_is_left_to_the_other_rule_and_named() -> None:
-    optimizer = KFAC(mlp(sizes=(40, 7, 4)), max_factor_size=20)
+def test_a_factor_too_wide_is_cut_into_blocks_or_left_to_the_other_rule_and_named() -> None:
+    optimizer = KFAC(mlp(sizes=(41, 7, 40, 4)), max_factor_size=20)
     rows = {row.parameter: row for row in optimizer.coverage().rows}
-    assert rows["0.weight"].reason == "Linear with a factor wider than max_factor_size=20"
-    assert rows["2.weight"].rule == "kronecker"
+    assert (
+        rows["0.weight"].reason == "Linear with a factor that cannot be cut into equal blocks up to max_factor_size=20"
+    )
+    assert (rows["2.weight"].rule, rows["2.weight"].reason) == ("kronecker", "G in 2 diagonal blocks")
+    assert rows["0.weight"].rule == "diagonal"
 
 
 def test_multihead_attention_whose_output_projection_is_never_called_trains() -> None:

@@ -1,0 +1,209 @@
+"""Which layers of a model have Kronecker factors, which rule steps everything else, and what is observed of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from grng.curvature.capture import Capture
+from grng.curvature.coverage import Coverage
+from grng.errors import GrngError
+from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
+from grng.optim.gather import Statistics
+from grng.optim.partial_forward import PartialForward, inner_module
+from grng.optim.refreshes import spread_refreshes
+from grng.optim.settings import KroneckerSettings
+from grng.optim.units import Partition, Unit, partition, scaled_other_lr
+
+
+class LayerwiseOptimizer(CurvatureOptimizer):
+    """Watches the layers of a model and gathers their statistics; subclasses step with them.
+
+    Args:
+        model: The model.
+        params: Parameters or groups of `model`; None for all trainable ones.
+        defaults: Defaults of the groups.
+        settings: What is not per group.
+        likelihood: See `CurvatureOptimizer`.
+        seed: See `CurvatureOptimizer`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        params: ParamsInput,
+        defaults: dict[str, Any],
+        settings: KroneckerSettings,
+        *,
+        likelihood: str,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self._statistics = Statistics()
+        self._capture: Capture | None = None
+        self._default_lr = float(defaults["lr"])
+        self._excluded: dict[nn.Parameter, str] = {}  # weights of layers that turned out not to be seen by hooks
+        groups = parameter_groups(model, params)
+        self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
+        parts = [part for group in groups for part in self._split(group)]
+        super().__init__(model, parts, defaults, likelihood=likelihood, seed=seed)
+        self._partial: PartialForward | None = None
+        self._measuring = False  # while the optimizer itself repeats the forward
+        if settings.curvature_batch < 1.0:
+            self._partial = PartialForward(model, self._repeats)
+        self._watch()
+
+    # --- which parameter is stepped by which rule
+
+    def _partitioned(self, model: nn.Module, held: Sequence[nn.Parameter]) -> Partition:
+        return partition(model, held, max_factor_size=self.settings.max_factor_size, excluded=self._excluded)
+
+    def _split(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+        settings = self.settings
+        return self._partition.split(
+            group, other_rule=settings.other_parameters, other_lr=settings.other_lr, default_lr=self._default_lr
+        )
+
+    def _exclude(self, excluded: dict[nn.Parameter, str]) -> None:
+        """Leave layers, by weight, to the other rule; a reason each. Their parameter groups stay as they are."""
+        self._excluded = excluded
+        self._partition = self._partitioned(self.model, [p for group in self.param_groups for p in group["params"]])
+        self._watch()
+
+    def _exclude_unseen(self, statistics: Statistics) -> None:
+        """Exclude layers that the loss trains but of which no hook ever saw anything, e.g. F.linear(x, m.weight)."""
+        fresh = [layer for layer in self._partition.layers if "factor_updates" not in self.state[layer.weight]]
+        unseen = statistics.without_factors(fresh) if statistics.samples else {}
+        if unseen:
+            self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
+
+    def _steps_itself(self, unit: Unit) -> bool:
+        return unit.layer is not None or self.settings.other_parameters == "diagonal"
+
+    def _other_group(self, group: dict[str, Any], covered: set[nn.Parameter]) -> dict[str, Any]:
+        """Return what AdamW steps of a group: its own ones whole, of others the excluded layers."""
+        if group["rule"] == "adamw":
+            return group
+        other = [p for p in group["params"] if p not in covered]
+        lr = scaled_other_lr(group["lr"], other_lr=self.settings.other_lr, default_lr=self._default_lr)
+        return {**group, "params": other, "lr": lr}
+
+    def _watch(self) -> None:
+        """Plan the refreshes and hook the layers.
+
+        The hooks hold no strong reference to the optimizer, so that they go when it goes.
+        """
+        if self._capture is not None:
+            self._capture.close()
+        modules = {layer.name: layer.module for layer in self._partition.layers}
+        self._phases = spread_refreshes(self._partition.layers, self.settings.inverse_interval)
+        self._capture = Capture(self.model, modules, self._armed)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters of the model later; their layers get factors from the next step on."""
+        if "rule" in param_group or not hasattr(self, "_probe"):  # a part of our own making, or torch's constructor
+            super().add_param_group(param_group)
+            return
+        (group,) = parameter_groups(self.model, [param_group])
+        held = [p for known in self.param_groups for p in known["params"]]
+        joined = self._partitioned(self.model, held + group["params"])
+        if any(0 < len(set(held) & set(unit.parameters)) < len(unit.parameters) for unit in joined.units):
+            raise GrngError(
+                "a layer's weight and bias must be added together: one of them is held already.",
+                where="add_param_group",
+                hint="Give whole layers to the constructor or to one group.",
+            )
+        self._partition = joined
+        for part in self._split(group):
+            super().add_param_group(part)
+        self._watch()
+
+    def coverage(self) -> Coverage:
+        """Say for every parameter whether it has Kronecker factors, and if not, why and by which rule it is stepped."""
+        return self._partition.coverage(self.model, other_rule=self.settings.other_parameters)
+
+    def close(self) -> None:
+        """Remove the hooks from the model."""
+        if self._capture is not None:
+            self._capture.close()
+        if self._partial is not None:
+            self._partial.close()
+
+    # --- observation
+
+    @property
+    def curvature_due(self) -> bool:
+        """Whether the coming step updates the factors."""
+        return self.steps % self.settings.curvature_interval == 0
+
+    def _armed(self) -> bool:
+        return self.curvature_due and (self._measuring or not self.suspended) and self.model.training
+
+    def _repeats(self) -> bool:
+        """Whether the coming forward is one of which a part will be repeated."""
+        return self.curvature_due and not self.suspended and self.model.training
+
+    def _observe(self, outputs: Tensor, targets: Tensor) -> None:
+        if not self.curvature_due or self._capture is None:
+            return
+        settings, share = self.settings, self.settings.curvature_batch
+        part = self._repeated(outputs.shape[0])
+        if part is not None:
+            outputs, targets, share = part, targets[: part.shape[0]], 1.0
+        self._statistics.gather(
+            self,
+            outputs,
+            targets,
+            layers=self._partition.layers,
+            uses=self._capture.take(),
+            diagonal=self._diagonal_parameters(),
+            fisher=settings.fisher,
+            share=share,
+            weight_sharing=settings.weight_sharing,
+            eigenvalues=settings.eigenvalue_correction,
+        )
+
+    def _repeated(self, batch: int) -> Tensor | None:
+        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples, by a forward of their own."""
+        samples = math.ceil(self.settings.curvature_batch * batch)
+        if self._partial is None or samples == batch:
+            return None
+        assert self._capture is not None
+        kept, self._measuring, self.suspended = self._capture.take(), True, True
+        try:
+            outputs = self._partial.run(inner_module(self.model), batch, samples)
+        finally:
+            self._measuring, self.suspended = False, False
+        if outputs is None:
+            self._capture.uses = kept
+        return outputs
+
+    def _diagonal_parameters(self) -> list[nn.Parameter]:
+        if self.settings.other_parameters != "diagonal":
+            return []
+        return [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
+
+    def require_observed(self) -> None:
+        """Only a step that updates the factors needs the outputs."""
+        if self.curvature_due:
+            super().require_observed()
+
+    def _forget(self) -> None:
+        self._statistics = Statistics()
+
+    def _forget_forward(self) -> None:
+        if self._capture is not None:
+            self._capture.take()
+
+    # --- what is saved
+
+    def _extra_state(self) -> dict[str, Any]:
+        held = [p for group in self.param_groups for p in group["params"]]
+        return {"excluded": [(index, self._excluded[p]) for index, p in enumerate(held) if p in self._excluded]}
+
+    def _load_extra_state(self, extra: dict[str, Any]) -> None:
+        held = [p for group in self.param_groups for p in group["params"]]
+        self._exclude({held[index]: reason for index, reason in extra["excluded"]})

@@ -1,0 +1,167 @@
+"""Every optimizer takes three steps on every architecture of the list: finite, complete, without a trace left behind."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from grng.errors import GrngError
+from grng.optim.registry import REGISTRY
+from grng.optimizers import create_optimizer
+from tests.optim.architectures import ARCHITECTURES, BATCH, NUM_CLASSES, Architecture
+from tests.oracles.nets import take_step
+
+Variant = tuple[str, dict[str, Any]]
+
+STEPS = 3
+SAMPLES: dict[str, Any] = {"observation": "samples", "rows": BATCH}
+VARIANTS: dict[str, Variant] = {name: (name, {}) for name in REGISTRY} | {
+    f"{name}, finite difference": (name, {"hvp": "finite_difference"}) for name in ("reng", "gr-sgd", "gr-adamw")
+}
+# With four pictures and BatchNorm a deep untrained network can have a gradient of norm 1e4 and a Hessian to match, from
+# which plain gradient descent on the regularised loss flies off at its default rates, as it must.
+for label in ("gr-sgd", "gr-sgd, finite difference"):
+    VARIANTS[label][1].update(lr=1e-3, rho=1e-4)
+VARIANTS |= {
+    "ring, corrected eigenvalues": (
+        "ring",
+        {"damping_form": "exact", "eigenvalue_correction": True, "weight_sharing": "reduce", "max_factor_size": 300},
+    ),
+    "r-kalman, samples": ("r-kalman", SAMPLES),
+    "r-kalman, layer": ("r-kalman", SAMPLES | {"filter_scope": "layer", "memory": 2}),
+}
+SMALL = 100_000  # parameters; below, also R-Kalman's full Jacobian
+JACOBIAN: Variant = ("r-kalman", {"observation": "outputs"})
+
+
+def uses_double_backprop(variant: Variant) -> bool:
+    name, given = variant
+    return "create_graph" in REGISTRY[name].needs and given.get("hvp") != "finite_difference"
+
+
+def is_the_stated_error(error: GrngError) -> bool:
+    """Whether it says that an operator has no double backward, and what to choose then."""
+    return "no double backward" in error.message and "finite_difference" in (error.hint or "")
+
+
+def freeze_some(model: nn.Module) -> None:
+    """Freeze every ninth parameter, beginning with the second: weights, biases, norms and tables."""
+    for p in list(model.parameters())[1::9]:
+        p.requires_grad_(False)
+
+
+def pictures(size: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(BATCH, 3, size, size, generator=generator)
+    return images, torch.randint(0, NUM_CLASSES, (BATCH,), generator=generator)
+
+
+def tensors_with_a_graph() -> int:
+    return sum(issubclass(type(thing), Tensor) and thing.grad_fn is not None for thing in gc.get_objects())
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(
+        len(module._forward_hooks)
+        + len(module._forward_pre_hooks)
+        + len(module._backward_hooks)
+        + len(module._backward_pre_hooks)
+        for module in model.modules()
+    )
+
+
+def parts_of(outputs: Any) -> Iterator[Tensor]:
+    yield from [outputs] if isinstance(outputs, Tensor) else outputs
+
+
+def three_steps(model: nn.Module, optimizer: Any, size: int) -> dict[nn.Parameter, float]:
+    """Train; return the largest entry of each parameter's gradient over the steps."""
+    largest: dict[nn.Parameter, float] = {}
+    seen: list[weakref.ref[Tensor]] = []
+    watch = model.register_forward_hook(
+        lambda module, args, outputs: seen.extend(weakref.ref(part) for part in parts_of(outputs))
+    )
+    keep = optimizer.register_step_pre_hook(
+        lambda *_: largest.update(
+            (p, max(largest.get(p, 0.0), float(p.grad.detach().abs().max())))
+            for p in model.parameters()
+            if p.grad is not None
+        )
+    )
+    for step in range(STEPS):
+        assert math.isfinite(take_step(model, optimizer, *pictures(size, step)))
+    watch.remove()
+    keep.remove()
+    gc.collect()
+    assert len(seen) >= STEPS
+    assert all(part() is None for part in seen), "outputs outlive their step"
+    return largest
+
+
+def _unseen(p: nn.Parameter, largest: dict[nn.Parameter, float]) -> float:
+    """Below this a gradient is rounding (the bias before a BatchNorm), or its step too small beside the entries."""
+    return max(largest.values()) * max(1e-5, 1e-2 * float(p.detach().abs().min()))
+
+
+def check(architecture: Architecture, base: nn.Module, variant: Variant) -> None:
+    model = copy.deepcopy(base)
+    before = {p: p.detach().clone() for p in model.parameters()}
+    name, given = variant
+    optimizer: Any = create_optimizer(name, model, seed=1, **given)
+    hooked = hooks(model) - hooks(base)
+    try:
+        largest = three_steps(model, optimizer, architecture.size)
+    except GrngError as error:
+        if uses_double_backprop(variant) and is_the_stated_error(error):
+            model.zero_grad()
+            return
+        raise
+    names = {p: key for key, p in model.named_parameters()}
+    for p, old in before.items():
+        assert torch.isfinite(p).all(), names[p]
+        if not p.requires_grad:
+            assert torch.equal(p, old), f"{names[p]} is frozen and moved"
+    stood = [names[p] for p, size in largest.items() if torch.equal(p, before[p]) and size > _unseen(p, largest)]
+    assert not stood, f"have gradients and stood still: {stood}"
+    coverage = optimizer.coverage()
+    if coverage is not None:
+        assert {row.parameter for row in coverage.rows} == {key for p, key in names.items() if p.requires_grad}
+        assert all(row.reason for row in coverage.rows if row.rule != coverage.layer_rule)
+    assert tensors_with_a_graph() == 0, "a graph outlives the steps"
+    optimizer.close()
+    assert hooks(model) == hooks(base), f"hooks are left of {hooked}"
+
+
+@pytest.fixture
+def only_new_objects() -> Iterator[None]:
+    """Let the collector look at nothing older than the test: it is asked many times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_new_objects")
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+def test_three_steps_of_every_optimizer(architecture: Architecture) -> None:
+    base = architecture.create()
+    freeze_some(base)
+    small = sum(p.numel() for p in base.parameters()) < SMALL
+    failures: dict[str, str] = {}
+    for label, variant in (VARIANTS | ({"r-kalman, outputs": JACOBIAN} if small else {})).items():
+        try:
+            check(architecture, base, variant)
+        except Exception as error:
+            failures[label] = f"{type(error).__name__}: {error}"
+    assert not failures, "\n".join(f"{label}: {message}" for label, message in failures.items())

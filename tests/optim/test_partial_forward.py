@@ -1,0 +1,149 @@
+"""The forward that is repeated on a part of the batch: the same activations, the same statistics, no trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from grng.optim.kfac import KFAC
+from grng.optim.natural import NaturalGradient
+from grng.optim.ring import RING
+from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
+
+
+class Normalised(nn.Module):
+    """BatchNorm of every kind: plain, with a built-in activation, called twice, in eval mode, without running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1 = nn.Conv2d(2, 4, 3, bias=False)
+        self.norm1 = BatchNormAct2d(4)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(4)
+        self.frozen = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 3)
+        self.calls = 0
+        self.double()
+        for module in (self.norm1, self.norm2, self.frozen):
+            module.running_mean.normal_()  # type: ignore[union-attr]
+
+    def train(self, mode: bool = True) -> Normalised:
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(self.conv1(x))
+        x = torch.relu(self.norm2(self.conv2(x)))
+        x = self.frozen(self.norm2(self.conv2(x)))
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+def repeated(model: nn.Module, optimizer: NaturalGradient, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the outputs of a forward, and those of its repetition on a part."""
+    outputs = model(inputs)
+    part = optimizer._repeated(len(inputs))
+    assert part is not None
+    return outputs, part
+
+
+@pytest.mark.parametrize("make", [Normalised, SmallCNN])
+def test_the_part_has_the_activations_of_the_whole(make: Any) -> None:
+    model, (inputs, _) = make(), class_batch(features=(2, 9, 8), classes=3, batch=12)
+    model.train()
+    optimizer = KFAC(model, curvature_batch=0.3)
+    outputs, part = repeated(model, optimizer, inputs)
+    assert len(part) == 4
+    torch.testing.assert_close(part, outputs[:4], rtol=1e-10, atol=1e-12)
+    wrong = model(inputs[:4])
+    assert make is SmallCNN or not torch.allclose(wrong, outputs[:4], rtol=1e-2)
+
+
+def test_nothing_is_left_of_it() -> None:
+    model, (inputs, targets) = Normalised(), class_batch(features=(2, 9, 8), classes=3, batch=12)
+    model.train()
+    plain = Normalised()
+    plain.train()
+    optimizer = KFAC(model, lr=0.0, weight_decay=0.0, curvature_batch=0.3)
+    outputs = model(inputs)
+    state = torch.get_rng_state()
+    optimizer.observe(outputs, targets)
+    assert torch.equal(torch.get_rng_state(), state)
+    F.cross_entropy(outputs, targets).backward()  # the frozen norm's buffers are in this graph
+    expected = F.cross_entropy(plain(inputs), targets)
+    expected.backward()
+    for own, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert own.grad is not None
+        assert other.grad is not None
+        assert torch.equal(own.grad, other.grad)
+    for (name, buffer), other_buffer in zip(model.named_buffers(), plain.buffers(), strict=True):
+        assert torch.equal(buffer, other_buffer), name
+    assert [module.training for module in model.modules()] == [module.training for module in plain.modules()]
+    optimizer.close()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("fisher", ["exact", "empirical"])
+@pytest.mark.parametrize("other_parameters", ["diagonal", "adamw"])
+def test_without_coupled_samples_the_factors_are_those_of_the_first_samples(fisher: Any, other_parameters: Any) -> None:
+    inputs, targets = class_batch(features=(2, 9, 8), classes=3, batch=10)
+    found = []
+    for share, batch in ((0.4, 10), (1.0, 4)):
+        model = SmallCNN()
+        optimizer = KFAC(
+            model, lr=0.0, ema=0.0, curvature_batch=share, fisher=fisher, other_parameters=other_parameters, seed=3
+        )
+        take_step(model, optimizer, inputs[:batch], targets[:batch])
+        states = [optimizer.state[p] for p in model.parameters()]
+        found.append([state[key] for state in states for key in ("A", "G", "fisher") if key in state])
+    assert len(found[0]) >= 8
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_the_whole_graph_serves_where_the_forward_is_not_the_models_own() -> None:
+    inputs, targets = class_batch(batch=10)
+    found = []
+    for whole in (True, False):
+        model = mlp()
+        optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=0.4, fisher="exact")
+        outputs = model(inputs) if whole else model[2](model[1](model[0](inputs)))
+        optimizer.observe(outputs, targets)
+        F.cross_entropy(outputs, targets).backward()
+        optimizer.step()
+        found.append([optimizer.state[p][key] for p in model.parameters() if p.dim() == 2 for key in ("A", "G")])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_a_small_part_trains_about_as_well_as_the_whole() -> None:
+    losses = []
+    for share in (1.0, 0.25):
+        model = SmallCNN()
+        optimizer = RING(model, lr=0.02, curvature_batch=share, seed=1)
+        inputs, targets = class_batch(features=(2, 9, 8), classes=3, batch=32)
+        for _ in range(40):
+            loss = take_step(model, optimizer, inputs, targets)
+        losses.append(loss)
+    assert losses[1] < 0.5
+    assert losses[0] < 0.5
+
+
+def test_dropout_does_not_touch_the_random_state_and_finite_differences_keep_their_masks() -> None:
+    from grng.optim.reng import RENG
+
+    steps = []
+    for share in (1.0, 0.5):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Tanh(), nn.Linear(8, 4)).double()
+        optimizer = RENG(model, hvp="finite_difference", rho=0.1, curvature_batch=share)
+        inputs, targets = class_batch(batch=8)
+        take_step(model, optimizer, inputs, targets)
+        steps.append(optimizer._random_state.state[0])  # type: ignore[index]
+    assert torch.equal(*steps)
+    assert flat(list(model.parameters())).isfinite().all()
