@@ -68,8 +68,9 @@ def table(mutants: Sequence[Mutant], verdicts: Sequence[Verdict]) -> str:
     rows = ["| optimizer | mistake | noticed by |", "|---|---|---|"]
     for mutant, verdict in zip(mutants, verdicts, strict=True):
         answer = f"`{verdict.failed.removeprefix('tests/')}`" if verdict.failed else verdict.trouble or "**SURVIVED**"
-        rows.append(f"| {mutant.optimizer} | {mutant.mistake} | {answer} |")
-    return "\n".join(row.replace("\n", " ") for row in rows)
+        cells = [mutant.optimizer, mutant.mistake, answer]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,11 @@ from __future__ import annotations
 from tests.mutations.mutant import Mutant
 
 LAYERS, LAYOUT = "grng/curvature/layers.py", "grng/curvature/layout.py"
-FISHER, KRONECKER = "grng/optim/fisher.py", "grng/curvature/kronecker.py"
+FISHER, KRONECKER, BLOCKS = (
+    "grng/optim/fisher.py",
+    "grng/curvature/kronecker.py",
+    "grng/curvature/factor_blocks.py",
+)
 EIGENVALUES, CAPTURE, INVERSE = (
     "grng/curvature/eigenvalues.py",
     "grng/curvature/capture.py",
@@ -160,8 +164,8 @@ KFAC_FACTORS = (
         "kfac",
         "the exact diagonal without random signs",
         FISHER,
-        "[cotangent * _signs(optimizer, cotangent[:, :1]) for cotangent in cotangents]",
-        "cotangents",
+        "u * signs[:, [index]] for",
+        "u for",
         (DIAGONAL,),
     ),
     Mutant(
@@ -203,17 +207,26 @@ KFAC_FACTORS = (
         "kfac",
         "π dropped",
         KRONECKER,
-        "pi = (mean_a / mean_g).sqrt().clamp(*PI_RANGE)",
-        "pi = torch.ones_like(mean_a)",
-        ("tests/optim/test_damping.py",),
+        "pi = (mean_eigenvalue(a, groups) / mean_eigenvalue(g, groups)).sqrt().clamp(*PI_RANGE)",
+        "pi = torch.ones_like(mean_eigenvalue(a, groups))",
+        (WHOLE,),
+        "kfac",
     ),
-    Mutant("kfac", "π without its root", KRONECKER, "(mean_a / mean_g).sqrt()", "(mean_a / mean_g)", (WHOLE,), "kfac"),
+    Mutant(
+        "kfac",
+        "π without its root",
+        KRONECKER,
+        "mean_eigenvalue(g, groups)).sqrt()",
+        "mean_eigenvalue(g, groups))",
+        (WHOLE,),
+        "kfac",
+    ),
     Mutant(
         "kfac",
         "π of the traces, not of the mean eigenvalues",
-        KRONECKER,
-        "mean_a = a.diagonal(dim1=-2, dim2=-1).mean(dim=-1)",
-        "mean_a = a.diagonal(dim1=-2, dim2=-1).sum(dim=-1)",
+        BLOCKS,
+        "factor.diagonal(dim1=-2, dim2=-1).reshape(groups, -1).mean(dim=1)",
+        "factor.diagonal(dim1=-2, dim2=-1).reshape(groups, -1).sum(dim=1)",
         (WHOLE,),
         "kfac",
     ),

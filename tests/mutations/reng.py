@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutations.mutant import Mutant
 
-REGULARISED, HESSIAN, NATURAL = "grng/optim/regularised.py", "grng/optim/hessian.py", "grng/optim/natural.py"
+REGULARISED, HESSIAN = "grng/optim/regularised.py", "grng/optim/hessian.py"
+NATURAL, UPDATE = "grng/optim/natural.py", "grng/optim/update.py"
 SCHEDULE, PRODUCT = "tests/optim/test_regularised.py", "tests/optim/test_hessian.py"
 WHOLE = "tests/optim/test_whole_step.py"
 
@@ -67,8 +68,8 @@ RENG = (
         "reng",
         "the finite difference not scaled back by ‖v‖",
         HESSIAN,
-        "(m - g) * (norm / epsilon)",
-        "(m - g) / epsilon",
+        "(wide(m) - wide(g)) * (norm / epsilon)",
+        "(wide(m) - wide(g)) / epsilon",
         (PRODUCT,),
         "reng",
     ),
@@ -110,8 +111,8 @@ RENG = (
         "reng",
         "fused attention while H g is due",
         HESSIAN,
-        "if method is not None and method():\n                stack.enter_context(sdpa_kernel(SDPBackend.MATH))",
-        "if False:\n                stack.enter_context(sdpa_kernel(SDPBackend.MATH))",
+        "            stack.enter_context(sdpa_kernel(SDPBackend.MATH))\n",
+        "            pass\n",
         (PRODUCT,),
         "attention",
     ),
@@ -119,8 +120,8 @@ RENG = (
         "reng",
         "the momentum averages g for g + ρ H g",
         NATURAL,
-        "mixed = [self._with_momentum(p, vectors.get(p)",
-        "mixed = [self._with_momentum(p, gradients[p].detach()",
+        '[every[p] for p in members], group["momentum"])',
+        '[every[p] if p.grad is None else wide(p.grad) for p in members], group["momentum"])',
         (WHOLE,),
         "reng",
     ),
@@ -146,7 +147,7 @@ RENG = (
         "reng",
         "a stale inverse: refreshed once and never again",
         NATURAL,
-        "due = observed and (self.steps % self.settings.inverse_interval == 0 or not has_inverse(state))",
+        "due = observed and (turn or not has_inverse(state))",
         "due = observed and not has_inverse(state)",
         (WHOLE,),
         "reng",
@@ -172,9 +173,9 @@ RENG = (
     Mutant(
         "reng",
         "weight decay dropped",
-        NATURAL,
-        '        if group["weight_decay"]:\n            p.mul_(1.0 - group["lr"] * group["weight_decay"])\n',
-        "",
+        UPDATE,
+        '        torch._foreach_mul_(members, 1.0 - group["lr"] * group["weight_decay"])\n',
+        "        pass\n",
         (WHOLE,),
         "reng",
     ),

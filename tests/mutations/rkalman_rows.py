@@ -15,7 +15,7 @@ RKALMAN_ROWS = (
         "r-kalman",
         "samples: sampled labels for the data's",
         SAMPLES,
-        "cotangent = optimizer.likelihood.output_gradient(outputs.detach(), targets)",
+        "cotangent = optimizer.likelihood.output_gradient(wide(outputs.detach()), targets)",
         "cotangent, _ = optimizer.sampled_cotangent(outputs)",
         OF_SAMPLES,
     ),
