@@ -117,6 +117,16 @@ def _refuse_processes(optimizer: Any, args: Any, kwargs: Any) -> None:
         )
 
 
+def _refuse_scaler(optimizer: Any, args: Any, kwargs: Any) -> None:
+    if "found_inf" in vars(optimizer):
+        with scaler_state(optimizer):
+            raise GrngError(
+                f"timm:{type(optimizer).__name__.lower()} forms its Hessian-vector products without regard to a scale.",
+                where="step",
+                hint="Choose sophia-h, or train in bfloat16 without a GradScaler.",
+            )
+
+
 @cache
 def _kind(name: str) -> Any:
     """Return timm's class with the contract's methods added."""
@@ -149,6 +159,7 @@ class _SecondOrder(_Picklable):
 
     def _register_probe(self) -> None:
         optimizer: Any = self
+        optimizer.register_step_pre_hook(_refuse_scaler)
         optimizer.register_step_pre_hook(_refuse_processes)
         super()._register_probe()
 
