@@ -123,7 +123,9 @@ def _jacobian(optimizer: RKalman, outputs: Tensor, held: list[nn.Parameter]) -> 
     found: list[Tensor | None] = []
     for p, column in zip(held, zip(*parts, strict=True), strict=True):
         present = [
-            part.flatten(1).to(torch.promote_types(p.dtype, torch.float32)) for part in column if part is not None
+            part.reshape(len(part), -1).to(torch.promote_types(p.dtype, torch.float32))
+            for part in column
+            if part is not None
         ]
         found.append(torch.cat(present) if present else None)
     return found
