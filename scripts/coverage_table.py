@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +35,20 @@ from tests.optim.architectures import ARCHITECTURES, BATCH, NUM_CLASSES, Archite
 
 COMMAND = "python scripts/coverage_table.py --output docs/results/coverage.md"
 SHOWN_REASONS = 4
+
+LEGEND = """
+    Layers are modules with parameters of their own; layers and parameters are those of the model at its real
+    size, with timm's own number of classes and the default `max_factor_size`. The rest is stepped by
+    `other_parameters` (a diagonal Fisher, or AdamW); each part of it stands with its share of the parameters. A
+    bare type has no Kronecker rule (norms, scales; a whole model or block stands for its tables and tokens).
+    "Transforms its weight" is a subclass that standardises or otherwise changes the weight before it is used.
+    "Not called" is a layer whose weight is used without calling its module, which the first step finds out.
+    Double backprop: whether every operator of the model has a double backward; where one has not,
+    `hvp=finite_difference` serves.
+"""
+TESTED = """
+    Three steps of every optimizer on each of them, at reduced size, are a test:
+    `pytest -m slow tests/optim/test_architectures.py`."""
 
 SHORT = (
     (r" \(no Kronecker rule\)$", ""),
@@ -165,6 +181,10 @@ def line(covered: Covered) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _wide(covered: Covered) -> int:
+    return sum(entries for reason, _, entries in covered.rest if " wider than " in reason)
+
+
 def _percent(part: int, whole: int) -> str:
     share = 100.0 * part / whole
     return f"{share:.1f} %" if share >= 0.1 or part == 0 else "< 0.1 %"
@@ -172,26 +192,21 @@ def _percent(part: int, whole: int) -> str:
 
 def table(rows: Sequence[Covered]) -> str:
     """Return the whole page."""
-    shares = sorted(row.kronecker / row.parameters for row in rows)
-    above = sum(share >= 0.9 for share in shares)
-    without = [row.name for row in rows if not row.double_backprop]
-    text = f"""# What has Kronecker factors in timm's architectures
-
-Made by `{COMMAND}`; torch {torch.__version__}, timm {timm.__version__}, grng {__version__}.
-
-Layers are modules with parameters of their own; layers and parameters are those of the model at its real size, with
-timm's own number of classes and the default `max_factor_size`. The rest is stepped by `other_parameters` (a diagonal
-Fisher, or AdamW); each part of it stands with its share of the parameters. A bare type has no Kronecker rule (norms,
-scales; a whole model or block stands for its tables and tokens). "Transforms its weight" is a subclass that
-standardises or otherwise changes the weight before it is used. "Not called" is a layer whose weight is used without
-calling its module, which the first step finds out. Double backprop: whether every operator of the model has a double
-backward; where one has not, `hvp=finite_difference` serves.
-
-{len(rows)} architectures. {above} have at least 90 % of their parameters under Kronecker factors; the median is
-{100 * shares[len(shares) // 2]:.1f} %, the least {100 * shares[0]:.1f} %. Without double backward:
-{", ".join(without) if without else "none"}. Three steps of every optimizer on each of them, at reduced size, are
-a test: `pytest -m slow tests/optim/test_architectures.py`.
-"""
+    shares = [row.kronecker / row.parameters for row in rows]
+    below = [row for row, share in zip(rows, shares, strict=True) if share < 0.9]
+    wide = [row for row in below if row.kronecker + _wide(row) >= 0.9 * row.parameters]
+    without = ", ".join(row.name for row in rows if not row.double_backprop)
+    counts = f"""{len(rows)} architectures. {len(rows) - len(below)} have at least 90 % of their parameters under
+        Kronecker factors, the median {100 * statistics.median(shares):.1f} %, the least {100 * min(shares):.1f} %.
+        Of the other {len(below)}, {len(wide)} would have 90 % with a larger `max_factor_size`, at the cost of wider
+        inverses."""
+    made = f"Made by `{COMMAND}`; torch {torch.__version__}, timm {timm.__version__}, grng {__version__}."
+    paragraphs = (made, LEGEND, counts, f"Without a double backward: {without or 'none'}.", TESTED)
+    text = "# What has Kronecker factors in timm's architectures\n\n"
+    text += (
+        "\n\n".join(textwrap.fill(" ".join(paragraph.split()), 118, break_on_hyphens=False) for paragraph in paragraphs)
+        + "\n"
+    )
     columns = (
         "architecture",
         "parameters (10⁶)",

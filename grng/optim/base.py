@@ -18,7 +18,7 @@ from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
 from grng.optim.hessian import free_graph
 from grng.optim.hyperparameters import read_signature
-from grng.optim.loss_scale import SkippedStep, overflowed, scaler_state, unscaled_closure
+from grng.optim.loss_scale import SkippedStep, scaler_state, skips, unscaled_closure
 from grng.optim.outputs_pass import gradients_of_outputs
 
 ParamsInput = Iterable[Any] | None
@@ -196,8 +196,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         try:
             with torch.no_grad():
                 self._average_gradients()
-                # under DDP's no_sync a gradient may be finite in one process only
-                if "found_inf" in vars(self) and any(self.processes.any_of([overflowed(self)])):
+                if skips(self):
                     raise SkippedStep
                 if self._gradient_is_finite():
                     self._step(closure)

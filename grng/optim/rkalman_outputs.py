@@ -127,7 +127,7 @@ def _jacobian(optimizer: RKalman, outputs: Tensor, held: list[nn.Parameter]) -> 
         parts.append(list(optimizer.gradients_of_outputs(outputs, list(held), cotangents, batched=True)))
     found: list[Tensor | None] = []
     for column in zip(*parts, strict=True):
-        present = [wide(part.flatten(1)) for part in column if part is not None]
+        present = [wide(part.reshape(len(part), -1)) for part in column if part is not None]
         found.append(torch.cat(present) if present else None)
     return found
 

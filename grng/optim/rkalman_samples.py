@@ -74,7 +74,7 @@ class SamplesFilter(GlobalFilter):
         inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
         steps = {p: wide_zeros(p) for p in gradients}
         for p, found in rows.items():
-            matrix = found.flatten(1)
+            matrix = found.reshape(len(found), -1)  # a scalar parameter has rows of one entry
             total = (weights.to(matrix.dtype) @ matrix).reshape(p.shape)
             steps[p] = -(covariance[p] * total)
             if self.update == "joint":
@@ -98,7 +98,7 @@ def _spread(rows: RowGradients, covariance: Tensors, *, like: Tensor) -> Tensor:
     """Return H P Hᵀ, `[rows, rows]` in float64."""
     total = torch.zeros(len(like), len(like), dtype=torch.float64)
     for p, found in rows.items():
-        matrix = found.flatten(1)
+        matrix = found.reshape(len(found), -1)  # a scalar parameter has rows of one entry
         scaled = matrix * covariance[p].sqrt().reshape(-1)
         total = total.to(p.device) + (scaled @ scaled.mT).double()
     return total

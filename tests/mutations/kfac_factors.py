@@ -196,10 +196,10 @@ KFAC_FACTORS = (
     ),
     Mutant(
         "kfac",
-        "ema and 1 − ema swapped in A and G",
+        "the averages of A and G forget twice as fast",
         KRONECKER,
-        "state[key].mul_(decay).add_(batch, alpha=1.0 - decay)",
-        "state[key].mul_(1.0 - decay).add_(batch, alpha=decay)",
+        "torch._foreach_mul_(averages, decay)",
+        "torch._foreach_mul_(averages, decay**2)",
         (WHOLE,),
         "kfac",
     ),

@@ -75,7 +75,7 @@ LOSS_SCALE = (
         "gr-sgd",
         "loss scale: an overflow not skipped",
         REPLACED,
-        "if overflowed(self):",
+        "if skips(self):",
         "if False:",
         TESTS,
         "overflow and gr-sgd",

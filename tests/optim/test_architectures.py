@@ -27,9 +27,12 @@ VARIANTS: dict[str, Variant] = {name: (name, {}) for name in REGISTRY} | {
     f"{name}, finite difference": (name, {"hvp": "finite_difference"}) for name in ("reng", "gr-sgd", "gr-adamw")
 }
 # With four pictures and BatchNorm a deep untrained network can have a gradient of norm 1e4 and a Hessian to match, from
-# which plain gradient descent on the regularised loss flies off at its default rates, as it must.
-for label in ("gr-sgd", "gr-sgd, finite difference"):
-    VARIANTS[label][1].update(lr=1e-3, rho=1e-4)
+# which plain gradient descent flies off at its default rates, as it must.
+for _name, _given in VARIANTS.values():
+    if _name in ("sgd", "sam", "gr-sgd"):
+        _given["lr"] = 1e-3
+    if _name == "gr-sgd":
+        _given["rho"] = 1e-4
 VARIANTS |= {
     "ring, corrected eigenvalues": (
         "ring",
@@ -108,7 +111,7 @@ def three_steps(model: nn.Module, optimizer: Any, size: int) -> dict[nn.Paramete
 
 def _unseen(p: nn.Parameter, largest: dict[nn.Parameter, float]) -> float:
     """Below this a gradient is rounding (the bias before a BatchNorm), or its step too small beside the entries."""
-    return max(largest.values()) * max(1e-5, 1e-2 * float(p.detach().abs().min()))
+    return max(largest.values()) * max(1e-3, 1e-2 * float(p.detach().abs().min()))
 
 
 def check(architecture: Architecture, base: nn.Module, variant: Variant) -> None:

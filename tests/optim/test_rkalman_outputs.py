@@ -14,12 +14,13 @@ from grng.errors import GrngError
 from grng.optim import rkalman_outputs
 from grng.optim.rkalman import RKalman
 from tests.oracles.dense import output_jacobian
-from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, half_squared_error, mlp, take_step
+from tests.oracles.nets import Gained, SmallAttention, SmallCNN, class_batch, flat, half_squared_error, mlp, take_step
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mlp": (mlp, (5,), 4),
     "cnn": (SmallCNN, (2, 9, 8), 3),
     "attention": (SmallAttention, (5, 4), 3),
+    "scalar": (Gained, (5,), 4),
 }
 EXACT: dict[str, Any] = {"observation": "outputs", "forgetting": 1.0, "rho": 0.0, "initial_covariance": 0.3}
 

@@ -14,12 +14,13 @@ from grng.curvature.sample_groups import SampleGroups
 from grng.errors import GrngError
 from grng.optim.rkalman import RKalman
 from tests.oracles.dense import flat_per_sample
-from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
+from tests.oracles.nets import Gained, SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mlp": (mlp, (5,), 4),
     "cnn": (SmallCNN, (2, 9, 8), 3),
     "attention": (SmallAttention, (5, 4), 3),
+    "scalar": (Gained, (5,), 4),
 }
 
 

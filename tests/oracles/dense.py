@@ -86,7 +86,7 @@ def per_sample_gradients(model: nn.Module, inputs: Tensor, cotangent: Tensor) ->
 def flat_per_sample(model: nn.Module, inputs: Tensor, cotangent: Tensor) -> Tensor:
     """Return J_bᵀ u_b of every sample, `[batch, parameters]`."""
     found = per_sample_gradients(model, inputs, cotangent)
-    return torch.cat([rows.flatten(1) for rows in found.values()], dim=1)
+    return torch.cat([rows.reshape(len(inputs), -1) for rows in found.values()], dim=1)
 
 
 def output_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -94,4 +94,4 @@ def output_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
     values = {name: p.detach() for name, p in model.named_parameters()}
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no batching rule
         found = jacrev(lambda parameters: functional_call(model, parameters, (inputs,)))(values)
-    return torch.cat([rows.flatten(2).flatten(0, 1) for rows in found.values()], dim=1)
+    return torch.cat([rows.reshape(rows.shape[0] * rows.shape[1], -1) for rows in found.values()], dim=1)

@@ -69,6 +69,21 @@ class SmallAttention(nn.Module):
         return out
 
 
+class Gained(nn.Module):
+    """A scalar parameter, as the gain of a residual branch is in timm's NFNets."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.head = nn.Linear(5, 5), nn.Linear(5, 4)
+        self.gain = nn.Parameter(torch.tensor(0.3))
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x + torch.tanh(self.first(x)) * self.gain)
+        return out
+
+
 def class_batch(*, features: Sequence[int] = (5,), classes: int = 4, batch: int = 6, seed: int = 1) -> Batch:
     """Random inputs `[batch, *features]` in float64 and class labels `[batch]`."""
     generator = torch.Generator().manual_seed(seed)
