@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from grng.optim.base import ParamsInput
+    from grng.optim.groups import ParamsInput
     from grng.optim.hyperparameters import Hyperparameter
     from grng.optim.registry import OptimizerInfo
 

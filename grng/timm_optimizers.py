@@ -13,8 +13,8 @@ from timm.optim import get_optimizer_class, get_optimizer_info
 from timm.optim import list_optimizers as list_timm
 
 from grng.errors import GrngError, HyperparameterError
-from grng.optim.base import parameter_groups
 from grng.optim.contract import Contract
+from grng.optim.groups import parameter_groups
 from grng.optim.hessian import MathAttention, silence_create_graph_warning
 from grng.optim.hyperparameters import Hyperparameter, Meaning
 from grng.optim.loss_scale import scaler_state
@@ -22,7 +22,7 @@ from grng.optim.loss_scale import scaler_state
 if TYPE_CHECKING:
     from torch import nn
 
-    from grng.optim.base import ParamsInput
+    from grng.optim.groups import ParamsInput
 
 # Named by class in timm's own factory, so that its default of 0.9 must be set here too.
 _TIMM_MOMENTUM = 0.9

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from grng.errors import GrngError
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, parameter_groups
 from grng.optim.first_order import check_nesterov
+from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hessian import RandomStateRecorder, moved_gradient
 from grng.optim.hyperparameters import checked
 from grng.optim.regularised import GradientRegularised

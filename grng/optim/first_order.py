@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput, parameter_groups
 from grng.optim.contract import Contract
+from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hyperparameters import checked, refuse_ineffective
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput
+from grng.optim.groups import ParamsInput
 from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
 from grng.optim.settings import KroneckerSettings, check_kronecker

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
 from grng.errors import GrngError
-from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
+from grng.optim.base import CurvatureOptimizer
 from grng.optim.gather import Statistics
+from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.partial_forward import PartialForward, inner_module
 from grng.optim.refreshes import spread_refreshes
 from grng.optim.settings import KroneckerSettings

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from grng.curvature.inverse import NewtonReport
 from grng.curvature.precision import wide, wide_zeros
 from grng.optim.adamw_rule import adamw_step
-from grng.optim.base import ParamsInput
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.groups import ParamsInput
 from grng.optim.joining import join_statistics
 from grng.optim.layerwise import LayerwiseOptimizer
 from grng.optim.settings import KroneckerSettings

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from grng.errors import HyperparameterError
 from grng.optim import hyperparameters as hp
-from grng.optim.base import ParamsInput
 from grng.optim.fisher import corrected_average, move_averages
+from grng.optim.groups import ParamsInput
 from grng.optim.hyperparameters import checked
 from grng.optim.natural import NaturalGradient
 from grng.optim.settings import KroneckerSettings, check_kronecker

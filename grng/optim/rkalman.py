@@ -29,7 +29,8 @@ from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer
 from grng.optim import hyperparameters as hp
 from grng.optim import rkalman_settings as settings
-from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
+from grng.optim.base import CurvatureOptimizer
+from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hyperparameters import checked
 from grng.optim.rkalman_filter import Filter
 from grng.optim.rkalman_layers import LayerFilter

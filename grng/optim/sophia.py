@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from grng.curvature.precision import wide, wide_zeros
 from grng.optim import hyperparameters as hp
-from grng.optim.base import CurvatureOptimizer, ParamsInput, parameter_groups
+from grng.optim.base import CurvatureOptimizer
 from grng.optim.fisher import DiagonalSum
+from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hessian import MathAttention, free_graph, silence_create_graph_warning
 from grng.optim.hyperparameters import checked
 from grng.optim.joining import join_diagonals

@@ -66,7 +66,7 @@ LOSS_SCALE = (
         "reng",
         "loss scale: an overflow counted as a step",
         BASE,
-        'if "found_inf" in vars(self) and any(self.processes.any_of([overflowed(self)])):',
+        "if skips(self):",
         "if False:",
         TESTS,
         "overflow and reng",
