@@ -97,7 +97,7 @@ LOSS_SCALE = (
             'if "grad_scale" in vars(optimizer) and not _finite(product):',
             "if False:",
             TESTS,
-            "overflow",
+            f"overflow and {name}",
         )
         for name in ("reng", "sophia-h", "gr-sgd")
     ),

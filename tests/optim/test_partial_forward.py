@@ -16,8 +16,20 @@ from grng.optim.ring import RING
 from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
 
 
+class Late(nn.BatchNorm2d):
+    """A norm whose statistics cannot be read off the graph: there is too much between its node and its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        for _ in range(4):
+            x = x * 1.0
+        return x
+
+
 class Normalised(nn.Module):
-    """BatchNorm of every kind: plain, with a built-in activation, called twice, in eval mode, without running statistics."""
+    """BatchNorm of every kind: with a built-in activation, called twice, far from its node in the graph, in eval mode."""
+
+    calls: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,11 +38,12 @@ class Normalised(nn.Module):
         self.norm1 = BatchNormAct2d(4)
         self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(4)
+        self.late = Late(4)
         self.frozen = nn.BatchNorm2d(4)
         self.head = nn.Linear(4, 3)
-        self.calls = 0
+        self.register_buffer("calls", torch.zeros(()))
         self.double()
-        for module in (self.norm1, self.norm2, self.frozen):
+        for module in (self.norm1, self.norm2, self.late, self.frozen):
             module.running_mean.normal_()  # type: ignore[union-attr]
 
     def train(self, mode: bool = True) -> Normalised:
@@ -39,9 +52,10 @@ class Normalised(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
         x = self.norm1(self.conv1(x))
         x = torch.relu(self.norm2(self.conv2(x)))
-        x = self.frozen(self.norm2(self.conv2(x)))
+        x = self.frozen(self.late(self.norm2(self.conv2(x))))
         out: Tensor = self.head(x.mean(dim=(2, 3)))
         return out
 
@@ -132,6 +146,18 @@ def test_a_small_part_trains_about_as_well_as_the_whole() -> None:
         losses.append(loss)
     assert losses[1] < 0.5
     assert losses[0] < 0.5
+
+
+def test_masks_of_its_own_leave_the_random_state_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Tanh(), nn.Linear(8, 4)).double()
+    optimizer = KFAC(model, curvature_batch=0.5)
+    inputs, _ = class_batch(batch=8)
+    outputs = model(inputs)
+    state = torch.get_rng_state()
+    part = optimizer._repeated(8)
+    assert part is not None
+    assert not torch.equal(part, outputs[:4])
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_dropout_does_not_touch_the_random_state_and_finite_differences_keep_their_masks() -> None:

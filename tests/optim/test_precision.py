@@ -323,6 +323,30 @@ def test_a_hessian_product_that_overflows_is_formed_with_a_shorter_vector() -> N
     torch.testing.assert_close(product, torch.tensor([90000.0 * 0.99]), rtol=2e-3, atol=0)
 
 
+class Cusp(nn.Module):
+    """At 0 the power 3/2 has a gradient, but no second derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.shift = nn.Linear(5, 4), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x) + self.shift.pow(1.5)
+        return out
+
+
+@pytest.mark.parametrize("variant", ["reng", "gr-sgd", "sophia-h"])
+def test_an_overflow_of_every_hessian_product_skips_the_step(variant: str) -> None:
+    model = Cusp()
+    optimizer = make(variant, model)
+    before = flat(list(model.parameters()))
+    inputs, targets = class_batch()
+    step(model, optimizer, (inputs.float(), targets), scaler=torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    assert torch.equal(flat(list(model.parameters())), before)
+    assert (optimizer.skipped_steps, optimizer.steps) == (1, 0)
+
+
 class LayerScale(nn.Module):
     """A residual block behind a scale of 1e-6, as in ConvNeXt: its output gradients are below float16's range."""
 

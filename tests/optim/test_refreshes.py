@@ -22,6 +22,12 @@ def test_equal_layers_take_turns() -> None:
     assert [phases[layer.weight] for layer in layers] == [0, 1, 2, 0, 1, 2]
 
 
+def test_one_wide_layer_outweighs_eight_of_half_its_width() -> None:
+    layers = layers_of(nn.Sequential(*(nn.Linear(n, n, bias=False) for n in (*[2] * 8, 4))))
+    phases = spread_refreshes(layers, 2)
+    assert [phases[layer.weight] for layer in layers] == [*[1] * 8, 0]
+
+
 def test_the_work_is_shared_out_evenly() -> None:
     layers = layers_of(timm.create_model("resnet18", num_classes=10))
     phases = spread_refreshes(layers, 10)

@@ -45,6 +45,19 @@ class Called(Functional):
         self.hidden.load_state_dict(weights)
 
 
+class Later(Functional):
+    """`extra` is used from some step on, by its weight only."""
+
+    late = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(F.linear(torch.tanh(self.first(x)), self.hidden.weight, self.hidden.bias))
+        if self.late:
+            x = x + torch.tanh(F.linear(x, self.extra.weight, self.extra.bias))
+        out: Tensor = self.head(x)
+        return out
+
+
 def rows(optimizer: NaturalGradient, layer: str) -> list[tuple[str, str]]:
     return [(row.rule, row.reason) for row in optimizer.coverage().rows if row.layer == layer]
 
@@ -100,6 +113,16 @@ def test_an_unused_layer_keeps_its_place_and_its_factors() -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert {rule for rule, _ in rows(optimizer, "extra")} == {"kronecker"}
+
+
+def test_a_layer_found_out_later_joins_those_found_before() -> None:
+    model = Later()
+    optimizer = RING(model, curvature_interval=1, seed=1)
+    for late in (False, True):
+        model.late = late
+        take_step(model, optimizer, *class_batch())
+        found = {row.layer for row in optimizer.coverage().rows if row.rule == "adamw"}
+        assert found == ({"hidden", "extra"} if late else {"hidden"})
 
 
 def test_what_was_found_out_is_in_the_state_dict() -> None:
