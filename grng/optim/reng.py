@@ -89,7 +89,7 @@ class RENG(GradientRegularised, NaturalGradient):
         fisher: hp.Fisher = "sampled",
         weight_sharing: hp.WeightSharing = "expand",
         likelihood: hp.LikelihoodName = "categorical",
-        max_factor_size: hp.MaxFactorSize = 768,
+        max_factor_size: hp.MaxFactorSize = 2048,
         seed: int = 0,
     ) -> None:
         values = checked(RENG, locals())
