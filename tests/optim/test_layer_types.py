@@ -158,7 +158,7 @@ def test_rows_of_samples_add_up_to_the_gradient_for_every_type_of_layer(case: st
     inputs, targets = class_batch(features=PICTURE, classes=CLASSES)
     outputs = model(inputs)
     optimizer.observe(outputs, targets)
-    rows, _ = optimizer._filter._gathered.merged(4)
+    rows, _ = optimizer._filter._gathered.merged(4, optimizer.processes, list(model.parameters()))
     F.cross_entropy(outputs, targets, reduction="sum").backward()
     for key, p in model.named_parameters():
         assert p.grad is not None, key
