@@ -203,8 +203,9 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                     self.skipped_steps += 1
                     free_graph(self.model)
             self.steps += 1
-        except SkippedStep:  # for the sake of the loss scale: the next step takes this one's place
+        except SkippedStep:
             self.skipped_steps += 1
+            self.steps += "found_inf" not in vars(self)  # under a loss scale the next step takes this one's place
             free_graph(self.model)
         finally:
             self.forget()

@@ -137,9 +137,9 @@ def scaled_double_backprop(
     return product
 
 
-def refuse_overflow(optimizer: Any, product: Sequence[Tensor]) -> None:
-    """Raise `SkippedStep` where H v, formed under a loss scale, is not finite."""
-    if "grad_scale" in vars(optimizer) and not _finite(product):
+def refuse_overflow(product: Sequence[Tensor]) -> None:
+    """Raise `SkippedStep` where H v is not finite: an overflow, or an operator without a second derivative there."""
+    if not _finite(product):
         raise SkippedStep
 
 

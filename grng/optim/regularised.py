@@ -94,7 +94,7 @@ class GradientRegularised(Contract):
         if self.is_second_order:
             own = scaled_double_backprop(self, list(gradients.values()), parameters, vector)
             product = self.processes.averaged(own)
-            refuse_overflow(self, product)
+            refuse_overflow(product)
             return dict(zip(parameters, product, strict=True))
         if not self.needs_closure:
             return None

@@ -71,8 +71,9 @@ class ReplacedGradient(Contract):
                 self._average_gradients()
                 held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
                 vectors = self._vectors({p: p.grad for p in held}, closure)
-        except SkippedStep:  # for the sake of the loss scale: the next step takes this one's place
+        except SkippedStep:
             self.skipped_steps += 1
+            self.steps += "found_inf" not in vars(self)  # under a loss scale the next step takes this one's place
             free_graph(self.model)
             return loss
         own = {p: p.grad.detach() for p in held}

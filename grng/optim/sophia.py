@@ -130,7 +130,7 @@ class Sophia(CurvatureOptimizer):
         try:
             own = scaled_double_backprop(self, list(gradients.values()), parameters, probes, "sophia-g")
             products = self.processes.averaged(own)
-            refuse_overflow(self, products)
+            refuse_overflow(products)
         finally:
             free_graph(self.model)
         return {p: wide(probe) * wide(product) for p, probe, product in zip(parameters, probes, products, strict=True)}

@@ -94,7 +94,7 @@ LOSS_SCALE = (
             name,
             "loss scale: an overflow of the Hessian product not skipped",
             SCALE,
-            'if "grad_scale" in vars(optimizer) and not _finite(product):',
+            "if not _finite(product):",
             "if False:",
             TESTS,
             f"overflow and {name}",

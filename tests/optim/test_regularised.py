@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from grng.optimizers import create_optimizer
 from tests.oracles.dense import gradient_and_hvp
@@ -81,3 +81,32 @@ def test_every_group_has_a_rho_of_its_own(name: str, monkeypatch: pytest.MonkeyP
     assert isinstance(penalty, torch.Tensor)
     for p, own, extra in zip(model.parameters(), g, torch.autograd.grad(penalty, list(twin.parameters())), strict=True):
         torch.testing.assert_close(seen[p], (own + extra).detach(), rtol=1e-9, atol=1e-12)
+
+
+class NoSecondDerivative(nn.Module):
+    """∇L is finite at the start, H is not: the second derivative of s^1.5 at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.shift = nn.Linear(5, 4).double(), nn.Parameter(torch.zeros(4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x) + self.shift.pow(1.5)
+        return out
+
+
+@pytest.mark.parametrize("name", ["reng", "gr-sgd", "gr-adamw", "sophia-h"])
+def test_a_hessian_product_that_is_not_finite_skips_the_step_and_is_counted(name: str) -> None:
+    model, (inputs, targets) = NoSecondDerivative(), class_batch()
+    optimizer: Any = create_optimizer(name, model, seed=1)
+    before = [p.detach().clone() for p in model.parameters()]
+    take_step(model, optimizer, inputs, targets)
+    assert (optimizer.skipped_steps, optimizer.steps) == (1, 1)
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    with torch.no_grad():
+        model.shift.fill_(1.0)
+    for _ in range(12):
+        take_step(model, optimizer, inputs, targets)
+    assert optimizer.skipped_steps == 1
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
