@@ -44,7 +44,7 @@ LEGEND = """
     "Transforms its weight" is a subclass that standardises or otherwise changes the weight before it is used.
     "Not called" is a layer whose weight is used without calling its module, which the first step finds out.
     Double backprop: whether every operator of the model has a double backward; where one has not,
-    `hvp=finite_difference` serves.
+    `hvp=finite_difference` serves (for `sophia-h`: `sophia-g`).
 """
 TESTED = """
     Three steps of every optimizer on each of them, at reduced size, are a test:

@@ -131,7 +131,7 @@ _ROWS = (
         target="grng.optim.rkalman:RKalman",
         summary="natural gradient as a regularised Kalman filter on the weights; no Fisher matrix is inverted",
         equation="P ← P ⊘ (1 + Bρ‖g‖²P);  θ ← θ + lr K ν;  P ← P − diag(K H P)",
-        cost="about 1 × (observation=loss); a filter a layer 2 to 3 ×",
+        cost="about 1 × (observation=loss); a filter a layer more, by its rows",
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (recursion derived here)",
         kind="bayesian",
         needs=("observe",),

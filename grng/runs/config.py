@@ -277,6 +277,9 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     hyperparameters = attempt(("optimizer",), lambda: resolve_hyperparameters(config.optimizer.name, given))
     if problems:
         raise ConfigError(problems)
+    if "rho_warmup_steps" in hyperparameters and "rho_warmup_steps" not in given:
+        # gradient regularisation during a warm-up of the learning rate does harm (Zhao et al. 2024)
+        hyperparameters["rho_warmup_steps"] = config.training.warmup
     target = config.training.target if config.training.target is not None else info.target
     return replace(
         config,

@@ -18,9 +18,9 @@ LEAST = {
     "r-kalman": 5,
     "sophia-g": 5,
     "sophia-h": 5,
-    "gr-sgd": 3,
-    "gr-adamw": 3,
-    "sam": 3,
+    "gr-sgd": 5,
+    "gr-adamw": 5,
+    "sam": 5,
 }
 
 

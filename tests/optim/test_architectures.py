@@ -52,7 +52,8 @@ def uses_double_backprop(variant: Variant) -> bool:
 
 def is_the_stated_error(error: GrngError) -> bool:
     """Whether it says that an operator has no double backward, and what to choose then."""
-    return "no double backward" in error.message and "finite_difference" in (error.hint or "")
+    hint = error.hint or ""
+    return "no double backward" in error.message and ("finite_difference" in hint or "sophia-g" in hint)
 
 
 def freeze_some(model: nn.Module) -> None:

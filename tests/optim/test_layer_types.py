@@ -61,6 +61,19 @@ class Routed(nn.Module):
         return out
 
 
+class Embedded(nn.Module):
+    """Adds an embedding of how bright each position is, and a position table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(3, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        level = torch.bucketize(x.detach().mean(dim=1), torch.tensor([-0.1, 0.1], dtype=x.dtype))
+        out: Tensor = x + self.table(level).permute(0, 3, 1, 2)
+        return out
+
+
 class AsSequence(nn.Module):
     """Gives its layer the picture as a sequence `[batch, positions, channels]`."""
 
@@ -92,6 +105,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "filter response norm": (lambda: FilterResponseNormTlu2d(CHANNELS), "FilterResponseNormTlu2d"),
     "instance norm": (lambda: nn.InstanceNorm2d(CHANNELS, affine=True), "InstanceNorm2d"),
     "layer scale": (lambda: LayerScale2d(CHANNELS), "LayerScale2d"),
+    "embedding": (Embedded, "Embedding"),
     "PReLU": (lambda: nn.PReLU(CHANNELS), "PReLU"),
     "standardised weight": (lambda: StdConv2d(CHANNELS, CHANNELS, 3, padding=1), "StdConv2d"),
     "scaled standardised weight": (lambda: ScaledStdConv2d(CHANNELS, CHANNELS, 3, padding=1), "ScaledStdConv2d"),

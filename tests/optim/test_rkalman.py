@@ -91,7 +91,10 @@ def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: Any) -> N
     expected = 1.0 / (1.0 / 0.05 + batch * rho * float(flat(grads).square().sum()))
     for p in model.parameters():
         torch.testing.assert_close(
-            optimizer.state[p]["covariance"], torch.full_like(optimizer.state[p]["covariance"], expected)
+            optimizer.state[p]["covariance"],
+            torch.full_like(optimizer.state[p]["covariance"], expected),
+            rtol=1e-12,
+            atol=0,
         )
 
 

@@ -208,3 +208,14 @@ def test_schema_errors_load_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["--set training.epochs: must be at least 1, not 0.", "[]"]
+
+
+@pytest.mark.parametrize("name", ["reng", "gr-sgd", "gr-adamw"])
+def test_gradient_regularisation_waits_for_the_warm_up_unless_told_otherwise(name: str) -> None:
+    values: dict[str, Any] = {"optimizer": name, "training": {"warmup": 7}}
+    resolved = resolve(RunConfig.model_validate(values))
+    assert resolved.optimizer.hyperparameters["rho_warmup_steps"] == 7
+    assert resolve(resolved) == resolved
+    given = resolve(RunConfig.model_validate({**values, "optimizer": {"name": name, "rho_warmup_steps": 0}}))
+    assert given.optimizer.hyperparameters["rho_warmup_steps"] == 0
+    assert resolve(RunConfig.model_validate({"optimizer": name})).optimizer.hyperparameters["rho_warmup_steps"] == 0
