@@ -32,7 +32,7 @@ CHUNK = 2**24
 class _Pass:
     """One backward's uses of a layer with their output gradients, of the first `samples` of `batch` samples."""
 
-    uses: tuple[tuple[Use, Tensor], ...]
+    uses: tuple[tuple[Tensor, int, Tensor], ...]  # input, its version, output gradient: no node of the graph
     batch: int
     samples: int
 
@@ -47,12 +47,8 @@ class SquaredGradients:
 
     def add(self, uses: Sequence[tuple[Use, Tensor]], *, batch: int, samples: int) -> None:
         """Add one backward: every use of the layer with the gradient of Σ_b u_bᵀ z_b with respect to its output."""
-        self._passes.append(_Pass(tuple(uses), batch, samples))
-
-    def mean_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
-        """Return S of this batch, or None: see `sum_square`."""
-        total = self.sum_square(vectors_a, vectors_g)
-        return None if total is None else total / self.samples
+        kept = tuple((use.inputs, use.version, gradient.detach()) for use, gradient in uses)
+        self._passes.append(_Pass(kept, batch, samples))
 
     def sum_square(self, vectors_a: Tensor, vectors_g: Tensor) -> Tensor | None:
         """Return Σ_b (U_Gᵀ M_b U_A)² over the samples of this batch.
@@ -64,23 +60,23 @@ class SquaredGradients:
         Returns:
             `[groups, out, in]`; None where nothing was added, or where an input was overwritten since.
         """
-        if not self._passes or not all(use.intact() for one in self._passes for use, _ in one.uses):
+        if not self._passes or any(a._version != version for one in self._passes for a, version, _ in one.uses):
             return None
         layer = self.layer
         total = vectors_a.new_zeros(layer.groups, layer.output_size, layer.input_size)
         for one in self._passes:
-            parts = [self._rotated(use, gradient, one, vectors_a, vectors_g) for use, gradient in one.uses]
+            parts = [self._rotated(a, gradient, one, vectors_a, vectors_g) for a, _, gradient in one.uses]
             inputs = torch.cat([part[0] for part in parts], dim=2)
             gradients = torch.cat([part[1] for part in parts], dim=2)
             add_squares(total, inputs, gradients)
         return total
 
     def _rotated(
-        self, use: Use, gradient: Tensor, one: _Pass, vectors_a: Tensor, vectors_g: Tensor
+        self, seen: Tensor, gradient: Tensor, one: _Pass, vectors_a: Tensor, vectors_g: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return U_Aᵀ a and U_Gᵀ e at every position, `[groups, samples, shared, features]`."""
         layer, dtype = self.layer, wide_dtype(self.layer.weight)
-        inputs = layer.input_rows(use.inputs.to(dtype), batch=one.batch, samples=one.samples)
+        inputs = layer.input_rows(seen.to(dtype), batch=one.batch, samples=one.samples)
         if layer.bias is not None:
             inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:-1], 1)], dim=-1)
         gradients = layer.gradient_rows(gradient.to(dtype), batch=one.batch, samples=one.samples)

@@ -109,6 +109,8 @@ def refresh_inverses(
     for key, factor, scale in (("A_inverse", a, damping_a), ("G_inverse", g, damping_g)):
         if key not in state:
             state[key] = torch.eye(factor.shape[-1], dtype=a.dtype, device=a.device) / scale[:, None, None]
+    if len(a) > groups and "bias_inverse" not in state:
+        state["bias_inverse"] = 1.0 / (1.0 + pi * root)
     return False, reports
 
 

@@ -22,7 +22,7 @@ class Likelihood(Protocol):
 
     name: str
 
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
+    def check(self, outputs: Tensor, targets: Tensor, *, values: bool = True) -> None:
         """Raise GrngError unless outputs and targets fit this likelihood."""
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -49,11 +49,12 @@ class Categorical:
 
     name = "categorical"
 
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
+    def check(self, outputs: Tensor, targets: Tensor, *, values: bool = True) -> None:
         """Raise GrngError unless outputs are `[batch, classes]` and targets fit them."""
         _check_matrix(self.name, outputs)
         if targets.shape == outputs.shape and targets.is_floating_point():
-            _check_range(self.name, targets, 0.0, float("inf"), "probabilities, at least 0")
+            if values:
+                _check_range(self.name, targets, 0.0, float("inf"), "probabilities, at least 0")
             return
         if targets.shape != outputs.shape[:1] or targets.is_floating_point() or targets.dtype == torch.bool:
             raise GrngError(
@@ -62,7 +63,8 @@ class Categorical:
                 hint="Pass class indices (whole numbers) of shape [batch], or class probabilities of the outputs' "
                 "shape.",
             )
-        _check_range(self.name, targets, 0, outputs.shape[1] - 1, f"classes from 0 to {outputs.shape[1] - 1}")
+        if values:
+            _check_range(self.name, targets, 0, outputs.shape[1] - 1, f"classes from 0 to {outputs.shape[1] - 1}")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return −log softmax(z_b)[y_b], `[batch]`."""
@@ -105,7 +107,7 @@ class Bernoulli:
 
     name = "bernoulli"
 
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
+    def check(self, outputs: Tensor, targets: Tensor, *, values: bool = True) -> None:
         """Raise GrngError unless outputs and targets are both `[batch, outputs]` and targets lie in [0, 1]."""
         _check_matrix(self.name, outputs)
         if targets.shape != outputs.shape or not targets.is_floating_point():
@@ -114,7 +116,8 @@ class Bernoulli:
                 where="observe",
                 hint="Pass targets as floats between 0 and 1, of the outputs' shape.",
             )
-        _check_range(self.name, targets, 0.0, 1.0, "targets between 0 and 1: labels, or the probability of a 1")
+        if values:
+            _check_range(self.name, targets, 0.0, 1.0, "targets between 0 and 1: labels, or the probability of a 1")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return Σ_c of the binary cross-entropy, `[batch]`."""
@@ -148,7 +151,7 @@ class Gaussian:
 
     name = "gaussian"
 
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
+    def check(self, outputs: Tensor, targets: Tensor, *, values: bool = True) -> None:
         """Raise GrngError unless outputs and targets are both `[batch, outputs]`."""
         _check_matrix(self.name, outputs)
         if targets.shape != outputs.shape:
@@ -159,7 +162,8 @@ class Gaussian:
             )
         if targets.is_floating_point():
             largest = torch.finfo(targets.dtype).max
-            _check_range(self.name, targets, -largest, largest, "finite targets")
+            if values:
+                _check_range(self.name, targets, -largest, largest, "finite targets")
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ½ ‖z_b − y_b‖², `[batch]`."""

@@ -18,7 +18,7 @@ from grng.optim.contract import Contract
 from grng.optim.fisher import pad_batch
 from grng.optim.groups import check_groups
 from grng.optim.hessian import free_graph
-from grng.optim.loss_scale import SkippedStep, scaler_state, skips, unscaled_closure
+from grng.optim.loss_scale import SkippedSecondPass, SkippedStep, scaler_state, skips, unscaled_closure
 from grng.optim.outputs_pass import gradients_of_outputs
 
 
@@ -78,7 +78,8 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         if self._scaler_asked:  # and did not step: what was observed for that step is of no more use
             self.skipped_steps += 1
             self._forget_observed()
-        self.likelihood.check(outputs, targets)
+        # values are looked at where they matter: to read them the device must be waited for
+        self.likelihood.check(outputs, targets, values=self._needs_outputs())
         if not self.model.training:
             raise GrngError(
                 "observe was called with the model in eval mode.",
@@ -137,9 +138,13 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         """Make `samples` the number of samples in all processes; once a step."""
         self.samples = round(self.processes.totals([self.samples])[0])
 
+    def _needs_outputs(self) -> bool:
+        """Whether the coming step measures anything on the outputs."""
+        return True
+
     def require_observed(self) -> None:
-        """Raise unless `observe` was called for this step."""
-        if self.samples == 0:
+        """Raise where the step needs the outputs and `observe` was not called for it."""
+        if self._needs_outputs() and self.samples == 0:
             raise GrngError(
                 f"{type(self).__name__}.step needs this step's curvature, and observe was not called.",
                 where="step",
@@ -203,9 +208,9 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
                     self.skipped_steps += 1
                     free_graph(self.model)
             self.steps += 1
-        except SkippedStep:
+        except SkippedStep as skipped:  # of the scaler's own doing: the next step takes this one's place
             self.skipped_steps += 1
-            self.steps += "found_inf" not in vars(self)  # under a loss scale the next step takes this one's place
+            self.steps += isinstance(skipped, SkippedSecondPass)
             free_graph(self.model)
         finally:
             self.forget()

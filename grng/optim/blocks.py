@@ -9,11 +9,17 @@ from torch import Tensor
 
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
 from grng.curvature.inverse import NewtonReport
-from grng.curvature.kronecker import precondition_exact, precondition_factored, refresh_eigenbases, refresh_inverses
+from grng.curvature.kronecker import (
+    all_finite,
+    precondition_exact,
+    precondition_factored,
+    refresh_eigenbases,
+    refresh_inverses,
+)
 from grng.curvature.layers import Layer
 from grng.curvature.layout import join_matrix, split_matrix
 from grng.curvature.precision import wide_dtype
-from grng.optim.fisher import corrected_average, move_average
+from grng.optim.fisher import corrected_average, move_averages
 from grng.optim.processes import Processes
 from grng.optim.settings import KroneckerSettings
 
@@ -56,8 +62,9 @@ def correct_eigenvalues(
     )
     used = [found for found in zip(layers, states, sums, samples, strict=True) if found[3] > 0]
     totals = processes.summed([_no_squares(layer) if own is None else own for layer, _, own, _ in used])
-    for (_, state, _, count), total in zip(used, totals, strict=True):
-        move_average(state, "eigenvalues", total / count, decay)
+    means = [total / count for (_, _, _, count), total in zip(used, totals, strict=True)]
+    good = [(found[1], mean) for found, mean, ok in zip(used, means, all_finite(means), strict=True) if ok]
+    move_averages([state for state, _ in good], "eigenvalues", [mean for _, mean in good], decay)
 
 
 def _no_squares(layer: Layer) -> Tensor:

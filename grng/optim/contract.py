@@ -38,7 +38,7 @@ class Contract(Copies):
     @property
     def processes(self) -> Processes:
         """The processes that train this model together, as things stand now."""
-        device = self.param_groups[0]["params"][0].device
+        device = next(p.device for group in self.param_groups for p in group["params"])
         return Processes(self.process_group, device, synchronise=self.synchronise)
 
     def _average_gradients(self) -> None:

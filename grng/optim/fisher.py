@@ -93,21 +93,6 @@ class DiagonalSum:
         return None if self.total is None else self.total.square() / samples
 
 
-def move_average(state: dict[str, object], key: str, batch: Tensor, decay: float) -> None:
-    """Move the average `state[key]` ← β state[key] + (1 − β) batch and count it in `key_updates`."""
-    if not bool(torch.isfinite(batch).all()):
-        return
-    if key in state:
-        average = state[key]
-        assert isinstance(average, Tensor)
-        average.mul_(decay).add_(batch, alpha=1.0 - decay)
-    else:
-        state[key] = batch * (1.0 - decay)
-    updates = state.get(f"{key}_updates", 0)
-    assert isinstance(updates, int)
-    state[f"{key}_updates"] = updates + 1
-
-
 def move_averages(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor], decay: float) -> None:
     """Move the averages `state[key]` of several states at once; the values are finite."""
     for state, value in zip(states, values, strict=True):

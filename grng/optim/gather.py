@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from grng.optim.base import CurvatureOptimizer
 
 
+NOT_CALLED = "whose weight is used without calling the module"
+
+
 class Statistics:
     """What `observe` gathers for the step to come, over its micro-batches."""
 
@@ -26,6 +29,7 @@ class Statistics:
         self.squares: dict[str, SquaredGradients] = {}
         self.diagonal: dict[nn.Parameter, DiagonalSum] = {}
         self.samples = 0
+        self.called: set[str] = set()  # layers whose module the caller's own forward called
         self._absent: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -39,6 +43,7 @@ class Statistics:
         *,
         layers: Sequence[Layer],
         uses: Mapping[str, Sequence[Use]],
+        called: Collection[str],
         diagonal: Sequence[nn.Parameter],
         fisher: str,
         share: float,
@@ -53,6 +58,8 @@ class Statistics:
             targets: The data's targets.
             layers: The layers with Kronecker factors.
             uses: What the hooks captured, by layer name.
+            called: The names of the layers that the caller's own forward called: more than `uses` has, where the
+                forward was repeated and took another way.
             diagonal: The parameters whose diagonal Fisher is wanted.
             fisher: `sampled`, `exact` or `empirical`.
             share: Share of the batch that is measured.
@@ -62,11 +69,13 @@ class Statistics:
         passes, samples = fisher_passes(
             optimizer, outputs, targets, fisher=fisher, share=share, diagonal=bool(diagonal)
         )
+        self.called |= set(called)
         batch = outputs.shape[0]
         sums: dict[str, FactorSum] = {}
         for layer in layers:
             if layer.name not in uses:
-                self._absent.setdefault(layer.name, "whose weight is used without calling the module")
+                if layer.name not in called:
+                    self._absent.setdefault(layer.name, NOT_CALLED)
             # an input that an in-place operation has changed since is not what the layer saw
             elif not all(use.intact() for use in uses[layer.name]):
                 self._absent[layer.name] = "whose input is changed in place after it"
@@ -118,6 +127,8 @@ class Statistics:
             total, gradient = self.factors.get(layer.name), layer.weight.grad
             if gradient is None or (total is not None and total.complete):
                 continue
+            if total is None and layer.name in self.called and layer.name not in self._absent:
+                continue  # the repeated forward went another way
             if bool(gradient.detach().any()):
                 reason = self._absent.get(layer.name, "on which the observed outputs do not depend")
                 found[layer] = f"{type(layer.module).__name__} {reason}"

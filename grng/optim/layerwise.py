@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
+from grng.curvature.layers import find_layers
 from grng.errors import GrngError
 from grng.optim.base import CurvatureOptimizer
-from grng.optim.gather import Statistics
+from grng.optim.gather import NOT_CALLED, Statistics
 from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.partial_forward import PartialForward, inner_module
 from grng.optim.refreshes import spread_refreshes
@@ -81,6 +82,17 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         if unseen:
             self._exclude({**self._excluded, **{layer.weight: reason for layer, reason in unseen.items()}})
 
+    def _readmit_called(self, statistics: Statistics) -> None:
+        """Take back layers that were excluded because they had not been called, and are called now in some process."""
+        waiting = [p for p, reason in self._excluded.items() if reason.endswith(NOT_CALLED)]
+        called = self.processes.any_of([self._names.get(p) in statistics.called for p in waiting])
+        back = {p for p, flag in zip(waiting, called, strict=True) if flag}
+        if back:
+            self._exclude({p: reason for p, reason in self._excluded.items() if p not in back})
+
+    def _held(self) -> list[nn.Parameter]:
+        return [p for group in self.param_groups for p in group["params"]]
+
     def _steps_itself(self, unit: Unit) -> bool:
         return unit.layer is not None or self.settings.other_parameters == "diagonal"
 
@@ -99,7 +111,10 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         """
         if self._capture is not None:
             self._capture.close()
-        modules = {layer.name: layer.module for layer in self._partition.layers}
+        # layers excluded because they were not called are still listened for
+        every = find_layers(self.model, set(self._held()), max_factor_size=self.settings.max_factor_size)[0]
+        modules = {layer.name: layer.module for layer in every}
+        self._names = {layer.weight: layer.name for layer in every}
         self._phases = spread_refreshes(self._partition.layers, self.settings.inverse_interval)
         self._capture = Capture(self.model, modules, self._armed)
 
@@ -151,7 +166,8 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         if not self.curvature_due or self._capture is None:
             return
         settings, share = self.settings, self.settings.curvature_batch
-        part = self._repeated(outputs.shape[0])
+        called = frozenset(self._capture.uses)
+        part = self._repeated(outputs)
         if part is not None:
             outputs, targets, share = part, targets[: part.shape[0]], 1.0
         self._statistics.gather(
@@ -160,6 +176,7 @@ class LayerwiseOptimizer(CurvatureOptimizer):
             targets,
             layers=self._partition.layers,
             uses=self._capture.take(),
+            called=called,
             diagonal=self._diagonal_parameters(),
             fisher=settings.fisher,
             share=share,
@@ -167,30 +184,28 @@ class LayerwiseOptimizer(CurvatureOptimizer):
             eigenvalues=settings.eigenvalue_correction,
         )
 
-    def _repeated(self, batch: int) -> Tensor | None:
+    def _repeated(self, outputs: Tensor) -> Tensor | None:
         """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples, by a forward of their own."""
-        samples = math.ceil(self.settings.curvature_batch * batch)
-        if self._partial is None or samples == batch:
+        samples = math.ceil(self.settings.curvature_batch * outputs.shape[0])
+        if self._partial is None or samples == outputs.shape[0]:
             return None
         assert self._capture is not None
         kept, self._measuring, self.suspended = self._capture.take(), True, True
         try:
-            outputs = self._partial.run(inner_module(self.model), batch, samples)
+            part = self._partial.run(inner_module(self.model), outputs, samples)
         finally:
             self._measuring, self.suspended = False, False
-        if outputs is None:
+        if part is None:
             self._capture.uses = kept
-        return outputs
+        return part
 
     def _diagonal_parameters(self) -> list[nn.Parameter]:
         if self.settings.other_parameters != "diagonal":
             return []
         return [unit.key for unit in self._partition.units if unit.layer is None and unit.key.requires_grad]
 
-    def require_observed(self) -> None:
-        """Only a step that updates the factors needs the outputs."""
-        if self.curvature_due:
-            super().require_observed()
+    def _needs_outputs(self) -> bool:
+        return self.curvature_due
 
     def _forget(self) -> None:
         self._statistics = Statistics()
@@ -198,6 +213,8 @@ class LayerwiseOptimizer(CurvatureOptimizer):
     def _forget_forward(self) -> None:
         if self._capture is not None:
             self._capture.take()
+        if self._partial is not None:
+            self._partial.forget()
 
     # --- what is saved
 

@@ -25,7 +25,11 @@ SHORTER = (1.0, 2.0**-8, 2.0**-16)
 
 
 class SkippedStep(Exception):
-    """Half precision overflowed: nothing has been changed, and the step is to be skipped."""
+    """The step is to be skipped, and nothing has been changed: the scaler found an overflow, or a second pass did."""
+
+
+class SkippedSecondPass(SkippedStep):
+    """H v, or a closure's gradient, is not finite. No scaler learns of it, so the next step is the one after it."""
 
 
 @contextmanager
@@ -92,7 +96,7 @@ def unscale_gradients(optimizer: Any, args: Any = None, kwargs: Any = None) -> N
 
 
 def unscaled_closure(optimizer: Any, closure: Callable[[], float] | None) -> Callable[[], float] | None:
-    """Return a closure that divides the gradients of the given one by S, and raises `SkippedStep` on overflow."""
+    """Return a closure that divides the gradients of the given one by S, and raises `SkippedSecondPass` on overflow."""
     scale = vars(optimizer).get("grad_scale")
     if closure is None or scale is None:
         return closure
@@ -104,7 +108,7 @@ def unscaled_closure(optimizer: Any, closure: Callable[[], float] | None) -> Cal
             for gradient in gradients:
                 gradient.div_(scale.to(gradient.device))
             if not _finite(gradients):
-                raise SkippedStep
+                raise SkippedSecondPass
         return loss
 
     return unscaled
@@ -138,9 +142,9 @@ def scaled_double_backprop(
 
 
 def refuse_overflow(product: Sequence[Tensor]) -> None:
-    """Raise `SkippedStep` where H v is not finite: an overflow, or an operator without a second derivative there."""
+    """Raise `SkippedSecondPass` where H v is not finite: an overflow, or no second derivative at these weights."""
     if not _finite(product):
-        raise SkippedStep
+        raise SkippedSecondPass
 
 
 def _with_gradient(optimizer: Any) -> list[nn.Parameter]:

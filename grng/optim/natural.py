@@ -86,6 +86,7 @@ class NaturalGradient(LayerwiseOptimizer):
         vectors = self._vectors(gradients, closure)
         statistics, self._statistics = self._statistics, Statistics()
         if self.curvature_due:
+            self._readmit_called(statistics)
             join_statistics(
                 self.processes,
                 statistics,
@@ -169,7 +170,7 @@ class NaturalGradient(LayerwiseOptimizer):
         if self._damping_each_step() or "damping" not in state or self.steps % self.settings.inverse_interval == 0:
             state["damping"] = self._damping(unit, group).to(vector.device)
         fisher = corrected_average(state, "fisher", self.settings.ema)
-        if fisher is None:  # never observed: see _layer_step
+        if fisher is None:  # never observed: see blocks.direction
             return -vector
         damped: Tensor = fisher + state["damping"].to(fisher.dtype)
         return -vector / damped

@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from grng.curvature.hooks import HookOwner
-from grng.optim.hessian import random_state, set_random_state
+from grng.optim.hessian import autocast_dtype, random_state, set_random_state
 
 Moments = tuple[Tensor, Tensor]  # mean and biased variance by channel
 
@@ -39,7 +39,11 @@ class PartialForward(HookOwner):
         super().__init__(due)
         self._inputs: tuple[tuple[Any, ...], Any] | None = None
         self._moments: dict[nn.Module, list[Moments]] = {}
+        self._autocast: torch.dtype | None = None
+        self._outputs: Any = None  # the node of the outputs, by which the forward is known again
+        self._repeatable = True
         self.attach(model, "_begin", before=True, with_kwargs=True)
+        self.attach(model, "_end")
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 self.attach(module, "_measure")
@@ -49,43 +53,56 @@ class PartialForward(HookOwner):
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         if self._listens():
-            self._inputs, self._moments = (args, kwargs), {}
+            self.forget()
+            self._inputs, self._autocast = (args, kwargs), autocast_dtype(module)
+
+    def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._listens() and isinstance(output, Tensor):
+            self._outputs = output.grad_fn
 
     def _measure(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._listens() and module.training and args:
+            # what is checkpointed runs again in the backward, with other statistics; SyncBatchNorm's are not of here
+            hooked = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+            if hooked or isinstance(module, nn.SyncBatchNorm):
+                self._repeatable = False
             self._moments.setdefault(module, []).append(_moments(args[0], output))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_inputs": None, "_moments": {}}
+        return {**super().__getstate__(), "_inputs": None, "_moments": {}, "_outputs": None}
 
-    def run(self, model: nn.Module, batch: int, samples: int) -> Tensor | None:
+    def run(self, model: nn.Module, outputs: Tensor, samples: int) -> Tensor | None:
         """Return the outputs `[samples, outputs]` for the first samples of the last forward's batch, with their graph.
 
         Args:
             model: The module to be called (the one inside a wrapper).
-            batch: Size of the whole batch.
+            outputs: The outputs for the whole batch.
             samples: How many samples are wanted.
 
         Returns:
-            None where the forward cannot be repeated: it was not the model's own, or no input has the batch in front.
+            None where the forward cannot be repeated: the outputs are not those of the model's last one, no input has
+            the batch in front, or BatchNorm's statistics cannot be held (activation checkpointing, SyncBatchNorm).
         """
-        inputs, moments = self._inputs, self._moments
+        inputs, moments, autocast = self._inputs, self._moments, self._autocast
+        known = inputs is not None and self._repeatable and outputs.grad_fn is self._outputs
         self.forget()
-        if inputs is None:
+        if inputs is None or not known:
             return None
+        batch = outputs.shape[0]
         leaves, structure = tree_flatten(inputs)
         whole = [isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == batch for leaf in leaves]
         if not any(whole):
             return None
         cut = [leaf[:samples] if has_batch else leaf for leaf, has_batch in zip(leaves, whole, strict=True)]
         args, kwargs = tree_unflatten(cut, structure)
-        with torch.enable_grad(), _traceless(model), _fixed_statistics(moments):
-            outputs = model(*args, **kwargs)
-        return outputs if isinstance(outputs, Tensor) and outputs.shape[0] == samples else None
+        precision = torch.autocast(outputs.device.type, dtype=autocast, enabled=autocast is not None)
+        with torch.enable_grad(), precision, _traceless(model), _fixed_statistics(moments):
+            part = model(*args, **kwargs)
+        return part if isinstance(part, Tensor) and part.shape[0] == samples else None
 
     def forget(self) -> None:
         """Forget the last forward's inputs."""
-        self._inputs, self._moments = None, {}
+        self._inputs, self._moments, self._outputs, self._repeatable = None, {}, None, True
 
     def close(self) -> None:
         """Remove the hooks."""
@@ -97,7 +114,7 @@ def _moments(inputs: Tensor, output: Any) -> Moments:
     """Return mean and biased variance by channel, read off the graph where the norm's node is near, else measured."""
     node: Any = output.grad_fn if isinstance(output, Tensor) else None
     for _ in range(4):  # a norm with a built-in activation has a node or two behind its own
-        if node is None:
+        if node is None or node is inputs.grad_fn:
             break
         if node.name() in ("NativeBatchNormBackward0", "CudnnBatchNormBackward0"):
             mean, scale = node._saved_result1.detach(), node._saved_result2.detach()

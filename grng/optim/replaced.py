@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from grng.optim.contract import Contract
 from grng.optim.hessian import free_graph
-from grng.optim.loss_scale import SkippedStep, hidden_scaler_state, scaler_state, skips, unscaled_closure
+from grng.optim.loss_scale import (
+    SkippedSecondPass,
+    SkippedStep,
+    hidden_scaler_state,
+    scaler_state,
+    skips,
+    unscaled_closure,
+)
 
 
 class ReplacedGradient(Contract):
@@ -71,9 +78,9 @@ class ReplacedGradient(Contract):
                 self._average_gradients()
                 held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
                 vectors = self._vectors({p: p.grad for p in held}, closure)
-        except SkippedStep:
+        except SkippedStep as skipped:  # of the scaler's own doing: the next step takes this one's place
             self.skipped_steps += 1
-            self.steps += "found_inf" not in vars(self)  # under a loss scale the next step takes this one's place
+            self.steps += isinstance(skipped, SkippedSecondPass)
             free_graph(self.model)
             return loss
         own = {p: p.grad.detach() for p in held}

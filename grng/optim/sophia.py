@@ -96,10 +96,8 @@ class Sophia(CurvatureOptimizer):
     def _second_order_due(self) -> bool:
         return self.estimator == "hutchinson" and self.hessian_due
 
-    def require_observed(self) -> None:
-        """Only Sophia-G needs the outputs, and only when an estimate is due."""
-        if self.estimator == "gnb" and self.hessian_due:
-            super().require_observed()
+    def _needs_outputs(self) -> bool:
+        return self.estimator == "gnb" and self.hessian_due
 
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         if self.estimator != "gnb" or not self.hessian_due:

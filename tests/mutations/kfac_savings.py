@@ -163,8 +163,8 @@ FACTORS_IN_BLOCKS = (
         "kfac",
         "the bias column of a cut A damped without π",
         KRONECKER,
-        "1.0 / (1.0 + pi * root)",
-        "1.0 / (1.0 + root.expand_as(pi))",
+        'state["bias_inverse"] = 1.0 / (1.0 + pi * root)\n        return True',
+        'state["bias_inverse"] = 1.0 / (1.0 + root.expand_as(pi))\n        return True',
         OF_BLOCKS,
     ),
     Mutant(

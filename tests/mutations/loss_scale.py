@@ -84,7 +84,7 @@ LOSS_SCALE = (
         "sam",
         "loss scale: an overflow of the second pass not skipped",
         SCALE,
-        "            if not _finite(gradients):\n                raise SkippedStep\n",
+        "            if not _finite(gradients):\n                raise SkippedSecondPass\n",
         "",
         TESTS,
         "overflow and sam",

@@ -9,7 +9,9 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from grng.errors import GrngError
 from grng.optim.kfac import KFAC
 from grng.optim.natural import NaturalGradient
 from grng.optim.ring import RING
@@ -63,7 +65,7 @@ class Normalised(nn.Module):
 def repeated(model: nn.Module, optimizer: NaturalGradient, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the outputs of a forward, and those of its repetition on a part."""
     outputs = model(inputs)
-    part = optimizer._repeated(len(inputs))
+    part = optimizer._repeated(outputs)
     assert part is not None
     return outputs, part
 
@@ -154,7 +156,7 @@ def test_masks_of_its_own_leave_the_random_state_as_it_was() -> None:
     inputs, _ = class_batch(batch=8)
     outputs = model(inputs)
     state = torch.get_rng_state()
-    part = optimizer._repeated(8)
+    part = optimizer._repeated(outputs)
     assert part is not None
     assert not torch.equal(part, outputs[:4])
     assert torch.equal(torch.get_rng_state(), state)
@@ -173,3 +175,82 @@ def test_dropout_does_not_touch_the_random_state_and_finite_differences_keep_the
         steps.append(optimizer._random_state.state[0])  # type: ignore[index]
     assert torch.equal(*steps)
     assert flat(list(model.parameters())).isfinite().all()
+
+
+def test_the_repeated_forward_runs_under_the_autocast_of_the_first() -> None:
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
+    seen: list[torch.dtype] = []
+    model[0].register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    optimizer = KFAC(model, curvature_batch=0.5)
+    inputs, targets = torch.randn(8, 5).bfloat16(), torch.randint(0, 4, (8,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(inputs)
+    optimizer.observe(outputs, targets)
+    F.cross_entropy(outputs, targets).backward()
+    optimizer.step()
+    assert seen == [torch.bfloat16] * 2
+
+
+def test_checkpointed_activations_are_measured_on_the_whole_graph() -> None:
+    class Checkpointed(SmallCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.batch_norm = nn.BatchNorm2d(2).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = checkpoint(
+                lambda x: super(Checkpointed, self).forward(self.batch_norm(x)), x, use_reentrant=False
+            )
+            return out
+
+    model = Checkpointed()
+    optimizer = KFAC(model, curvature_batch=0.5)
+    inputs, targets = class_batch(features=(2, 9, 8), classes=3, batch=8)
+    take_step(model, optimizer, inputs, targets)
+    assert all("A" in optimizer.state[layer.weight] for layer in optimizer._partition.layers)
+
+
+def test_outputs_of_an_earlier_forward_are_not_taken_for_the_last_ones() -> None:
+    model, (inputs, targets) = mlp(), class_batch(batch=8)
+    optimizer = KFAC(model, curvature_batch=0.5)
+    outputs = model(inputs)
+    model(100 * inputs)
+    with pytest.raises(GrngError, match="last forward"):
+        optimizer.observe(outputs, targets)
+
+
+def test_a_layer_that_the_repeated_forward_drops_keeps_its_rule() -> None:
+    class Dropping(nn.Module):
+        """Leaves its second layer out of every forward but the first of a step."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second, self.head = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+            self.calls = 0
+            self.double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            x = torch.tanh(self.first(x))
+            if self.calls % 2 == 1:
+                x = x + self.second(x)
+            out: Tensor = self.head(x)
+            return out
+
+    model, (inputs, targets) = Dropping(), class_batch(batch=8)
+    optimizer = RING(model, curvature_batch=0.5, curvature_interval=1)
+    for _ in range(3):
+        take_step(model, optimizer, inputs, targets)
+    assert {row.rule for row in optimizer.coverage().rows} == {"kronecker"}
+
+
+def test_the_corrections_data_keep_no_graph() -> None:
+    model, (inputs, targets) = mlp(), class_batch(batch=8)
+    optimizer = KFAC(model, curvature_batch=0.5, damping_form="exact", eigenvalue_correction=True)
+    optimizer.observe(model(inputs), targets)
+    passes = [one for squares in optimizer._statistics.squares.values() for one in squares._passes]
+    assert len(passes) == 2
+    kept = [value for one in passes for use in one.uses for value in use]
+    assert {type(value) for value in kept} == {Tensor, int}
+    assert not any(value.requires_grad for value in kept if isinstance(value, Tensor))

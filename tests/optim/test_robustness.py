@@ -250,3 +250,10 @@ def test_an_infinite_deviance_does_not_stay_in_the_noise() -> None:
     for _ in range(2):
         take_step(model, optimizer, inputs, targets)
     assert (flat(list(model.parameters())) - before).norm() > 1e-6
+
+
+@pytest.mark.parametrize("name", ["sophia-g", "r-kalman", "gr-sgd", "ring"])
+def test_the_first_group_may_be_empty(name: str) -> None:
+    model = mlp()
+    optimizer: Any = create_optimizer(name, model, params=[{"params": []}, {"params": list(model.parameters())}])
+    assert take_step(model, optimizer, *class_batch()) > 0

@@ -164,3 +164,25 @@ def test_timm_models_that_use_a_weight_without_calling_its_module(name: str, opt
     found = {row.layer.rpartition(".")[2] for row in optimizer.coverage().rows if "without calling" in row.reason}
     assert "qkv" in found
     assert found <= {"qkv"}
+
+
+def test_a_layer_that_is_called_later_is_taken_back() -> None:
+    class Late(Functional):
+        late = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.tanh(self.first(x))
+            hidden = self.hidden(x) if self.late else F.linear(x, self.hidden.weight, self.hidden.bias)
+            out: Tensor = self.head(torch.tanh(hidden))
+            return out
+
+    model, (inputs, targets) = Late(), class_batch()
+    optimizer = RING(model, seed=1, curvature_interval=1)
+    take_step(model, optimizer, inputs, targets)
+    assert rows(optimizer, "hidden")[0][0] == "adamw"
+    model.late = True
+    for _ in range(3):
+        take_step(model, optimizer, inputs, targets)
+    assert {rule for rule, _ in rows(optimizer, "hidden")} == {"kronecker"}
+    assert "A_inverse" in optimizer.state[model.hidden.weight]
+    assert flat(list(model.parameters())).isfinite().all()
