@@ -21,6 +21,7 @@ from grng.optim.first_order import check_nesterov
 from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hessian import RandomStateRecorder, moved_gradient
 from grng.optim.hyperparameters import checked
+from grng.optim.loss_scale import refuse_overflow
 from grng.optim.regularised import GradientRegularised
 from grng.optim.replaced import ReplacedGradient
 
@@ -190,6 +191,7 @@ class SAM(ReplacedGradient, torch.optim.SGD):
             moved = moved_gradient(list(plain), offset, closure, self.model, self._random_state.state)
         finally:
             self.suspended = False
+        refuse_overflow(moved)
         return dict(zip(plain, moved, strict=True))
 
     def close(self) -> None:

@@ -142,7 +142,7 @@ def scaled_double_backprop(
 
 
 def refuse_overflow(product: Sequence[Tensor]) -> None:
-    """Raise `SkippedSecondPass` where H v is not finite: an overflow, or no second derivative at these weights."""
+    """Raise `SkippedSecondPass` where what a second pass gave is not finite: an overflow, or no second derivative."""
     if not _finite(product):
         raise SkippedSecondPass
 

@@ -117,6 +117,7 @@ class GradientRegularised(Contract):
             )
         finally:
             self.suspended = False
+        refuse_overflow(product)
         return dict(zip(parameters, product, strict=True))
 
     def close(self) -> None:

@@ -110,3 +110,31 @@ def test_a_hessian_product_that_is_not_finite_skips_the_step_and_is_counted(name
         take_step(model, optimizer, inputs, targets)
     assert optimizer.skipped_steps == 1
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("reng", {"hvp": "finite_difference"}),
+        ("gr-sgd", {"hvp": "finite_difference"}),
+        ("gr-adamw", {"hvp": "finite_difference"}),
+        ("sam", {}),
+    ],
+)
+def test_a_second_pass_that_is_not_finite_skips_the_step_and_is_counted(name: str, options: dict[str, Any]) -> None:
+    model, (inputs, targets) = mlp(), class_batch()
+    optimizer: Any = create_optimizer(name, model, **options)
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def closure() -> float:
+        loss = nn.functional.cross_entropy(model(inputs), targets) * float("inf")
+        loss.backward()
+        return float(loss.detach())
+
+    outputs = model(inputs)
+    optimizer.observe(outputs, targets)
+    nn.functional.cross_entropy(outputs, targets).backward()
+    optimizer.step(closure)
+    assert (optimizer.skipped_steps, optimizer.steps) == (1, 1)
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
