@@ -38,13 +38,13 @@ SHOWN_REASONS = 4
 
 LEGEND = """
     Layers are modules with parameters of their own; layers and parameters are those of the model at its real
-    size, with timm's own number of classes and the default `max_factor_size`. The rest is stepped by
-    `other_parameters` (a diagonal Fisher, or AdamW); each part of it stands with its share of the parameters. A
-    bare type has no Kronecker rule (norms, scales; a whole model or block stands for its tables and tokens).
-    "Transforms its weight" is a subclass that standardises or otherwise changes the weight before it is used.
-    "Not called" is a layer whose weight is used without calling its module, which the first step finds out.
-    Double backprop: whether every operator of the model has a double backward; where one has not,
-    `hvp=finite_difference` serves (for `sophia-h`: `sophia-g`).
+    size, with timm's own number of classes; factors wider than `max_factor_size` count as well: they are cut
+    into diagonal blocks. The rest is stepped by `other_parameters` (a diagonal Fisher, or AdamW); each part of
+    it stands with its share of the parameters. A bare type has no Kronecker rule (norms, scales; a whole model
+    or block stands for its tables and tokens). "Transforms its weight" is a subclass that standardises or
+    otherwise changes the weight before it is used. "Not called" is a layer whose weight is used without calling
+    its module, which the first step finds out. Double backprop: whether every operator of the model has a
+    double backward; where one has not, `hvp=finite_difference` serves (for `sophia-h`: `sophia-g`).
 """
 TESTED = """
     Three steps of every optimizer on each of them, at reduced size, are a test:
@@ -53,7 +53,7 @@ TESTED = """
 SHORT = (
     (r" \(no Kronecker rule\)$", ""),
     (r" \(a subclass whose weight may be transformed\)$", " (transforms its weight)"),
-    (r" with a factor wider than max_factor_size=(\d+)$", r" wider than \1"),
+    (r" with a factor that cannot be cut into equal blocks up to max_factor_size=\d+$", " not cut into equal blocks"),
     (r" whose weight is used without calling the module$", " not called"),
     (r" whose input is changed in place after it$", " with its input changed in place"),
     (r" on which the observed outputs do not depend$", " unknown to the outputs"),
@@ -181,10 +181,6 @@ def line(covered: Covered) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _wide(covered: Covered) -> int:
-    return sum(entries for reason, _, entries in covered.rest if " wider than " in reason)
-
-
 def _percent(part: int, whole: int) -> str:
     share = 100.0 * part / whole
     return f"{share:.1f} %" if share >= 0.1 or part == 0 else "< 0.1 %"
@@ -193,13 +189,10 @@ def _percent(part: int, whole: int) -> str:
 def table(rows: Sequence[Covered]) -> str:
     """Return the whole page."""
     shares = [row.kronecker / row.parameters for row in rows]
-    below = [row for row, share in zip(rows, shares, strict=True) if share < 0.9]
-    wide = [row for row in below if row.kronecker + _wide(row) >= 0.9 * row.parameters]
+    many = sum(share >= 0.9 for share in shares)
     without = ", ".join(row.name for row in rows if not row.double_backprop)
-    counts = f"""{len(rows)} architectures. {len(rows) - len(below)} have at least 90 % of their parameters under
-        Kronecker factors, the median {100 * statistics.median(shares):.1f} %, the least {100 * min(shares):.1f} %.
-        Of the other {len(below)}, {len(wide)} would have 90 % with a larger `max_factor_size`, at the cost of wider
-        inverses."""
+    counts = f"""{len(rows)} architectures. {many} have at least 90 % of their parameters under Kronecker factors, the
+        median {100 * statistics.median(shares):.1f} %, the least {100 * min(shares):.1f} %."""
     made = f"Made by `{COMMAND}`; torch {torch.__version__}, timm {timm.__version__}, grng {__version__}."
     paragraphs = (made, LEGEND, counts, f"Without a double backward: {without or 'none'}.", TESTED)
     text = "# What has Kronecker factors in timm's architectures\n\n"
