@@ -170,13 +170,15 @@ class _SecondOrder(_Picklable):
 
     def state_dict(self) -> dict[str, Any]:
         """Add the generator of the Hutchinson vectors, without which a resumed run would draw others."""
-        saved: dict[str, Any] = super().state_dict()  # type: ignore[misc]
+        base: Any = super()
+        saved: dict[str, Any] = base.state_dict()
         saved["grng"] = {"generator": self.generator.get_state()}
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned."""
-        super().load_state_dict(dict(state_dict))  # type: ignore[misc]
+        base: Any = super()
+        base.load_state_dict(dict(state_dict))
         self.generator.set_state(state_dict["grng"]["generator"].cpu())
 
     def _copied(self) -> None:
@@ -192,7 +194,8 @@ class _SecondOrder(_Picklable):
 
     def second_order_due(self) -> bool:
         """Ask the class behind this one in the order of inheritance: timm's."""
-        return bool(super(Contract, self).is_second_order)  # type: ignore[misc]
+        behind: Any = super(Contract, self)
+        return bool(behind.is_second_order)
 
     def close(self) -> None:
         """Remove the hooks from the model."""

@@ -31,6 +31,8 @@ class Hook:
 
     def __init__(self, method: str, *arguments: str) -> None:
         self._method, self._arguments = method, arguments
+        # here, and not at the class: it loads the compiler, which takes longer than all of this package
+        self._act: Callable[..., None] = torch.compiler.disable(_act)
         self._owner: Callable[[], HookOwner | None] = _nobody
         self._module: Callable[[], nn.Module | None] = _nobody
 
@@ -43,15 +45,18 @@ class Hook:
         """Whether the hook has no owner: it came with a copy of the model, or its owner is gone."""
         return self._owner() is None
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any = None) -> None:
         """Act; whatever the owner's method returns changes neither inputs nor outputs."""
-        owner = self._owner()
-        if owner is not None and module is self._module():
-            getattr(owner, self._method)(module, args, output, *self._arguments)
+        self._act(self, module, args, output)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Hook, (self._method, *self._arguments))
+
+
+def _act(hook: Hook, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    owner = hook._owner()
+    if owner is not None and module is hook._module():
+        getattr(owner, hook._method)(module, args, output, *hook._arguments)
 
 
 class HookOwner:

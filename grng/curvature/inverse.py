@@ -49,7 +49,7 @@ def newton_inverse(
         inverse = torch.where(warm[..., None, None], start, inverse)
 
     best, best_residual, spent, without_progress = inverse, float("inf"), 0, 0
-    for spent in range(max_iterations + 1):  # noqa: B007  (reported below)
+    while True:
         defect = identity - matrix @ inverse
         residual = float(torch.linalg.matrix_norm(defect).amax()) / size**0.5
         if not residual < float("inf"):
@@ -59,9 +59,10 @@ def newton_inverse(
         without_progress = 0 if residual < best_residual else without_progress + 1
         if residual < best_residual:
             best, best_residual = inverse, residual
-        if best_residual < tolerance or without_progress == 3:
+        if best_residual < tolerance or without_progress == 3 or spent == max_iterations:
             break
         inverse = inverse + inverse @ defect
+        spent += 1
     accepted = max(tolerance, 1e-6 if matrix.dtype == torch.float64 else 1e-1)
     # not symmetrised: in single precision that was measured to cost two digits of M X = I at condition 1e4
     # a matrix that is not positive definite keeps an eigenvalue of I − M X of at least 1, however large n is

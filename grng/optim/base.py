@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, overload
@@ -22,7 +23,7 @@ from grng.optim.loss_scale import SkippedSecondPass, SkippedStep, scaler_state, 
 from grng.optim.outputs_pass import gradients_of_outputs
 
 
-class CurvatureOptimizer(Contract, torch.optim.Optimizer):
+class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
     """Base of the optimizers that observe the model's outputs.
 
     Args:
@@ -105,8 +106,9 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             self._observe(outputs, targets)
 
+    @abstractmethod
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
-        raise NotImplementedError
+        """Measure what the coming step needs, with autocast off."""
 
     def gradients_of_outputs(
         self, outputs: Tensor, inputs: list[Any], cotangent: Tensor, *, batched: bool = False
@@ -224,8 +226,9 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer):
         gradients = [p.grad.detach() for group in self.param_groups for p in group["params"] if p.grad is not None]
         return not gradients or bool(torch.stack(torch._foreach_norm(gradients, dtype=torch.float64)).isfinite().all())
 
+    @abstractmethod
     def _step(self, closure: Callable[[], float] | None) -> None:
-        raise NotImplementedError
+        """Take the step; the gradients are finite."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state_dict with `grng` beside it: the step count, the generator's state, counters."""

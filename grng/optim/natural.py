@@ -24,10 +24,8 @@ from grng.optim.adamw_rule import adamw_step
 from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
-from grng.optim.groups import ParamsInput
 from grng.optim.joining import join_statistics
 from grng.optim.layerwise import LayerwiseOptimizer
-from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Unit
 from grng.optim.update import move, nesterov, normalise, trust_region
 
@@ -45,19 +43,8 @@ class NaturalGradient(LayerwiseOptimizer):
         seed: See `CurvatureOptimizer`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        params: ParamsInput,
-        defaults: dict[str, Any],
-        settings: KroneckerSettings,
-        *,
-        likelihood: str,
-        seed: int,
-    ) -> None:
-        self.failed_inversions = 0
-        self._reports: list[NewtonReport] = []
-        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
+    failed_inversions: int = 0
+    _reports: Sequence[NewtonReport] = ()
 
     # --- what subclasses say
 
@@ -162,7 +149,7 @@ class NaturalGradient(LayerwiseOptimizer):
             state["damping"] = self._damping(unit, group).to(unit.key.device)
         if due:
             good, reports = refresh(unit.layer, state, self.settings)
-            self._reports += reports
+            self._reports = [*self._reports, *reports]
             self.failed_inversions += not good
 
     def _diagonal_step(self, unit: Unit, vector: Tensor, group: dict[str, Any]) -> Tensor:

@@ -173,10 +173,6 @@ def _fixed_statistics(moments: Mapping[nn.Module, Sequence[Moments]]) -> Iterato
 
 def inner_module(model: nn.Module) -> nn.Module:
     """Return the module inside wrappers whose own forward has effects: DistributedDataParallel, `torch.compile`."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
+    wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
+    inner = model.module if wrapped else getattr(model, "_orig_mod", None)
+    return inner_module(inner) if isinstance(inner, nn.Module) else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
@@ -21,7 +22,7 @@ from grng.optim.loss_scale import (
 )
 
 
-class ReplacedGradient(Contract):
+class ReplacedGradient(Contract, ABC):
     """Mixin of a torch optimizer, whose rule then gets `_vectors(...)` in place of the gradients.
 
     To be placed before the torch optimizer in the bases. `.grad` holds the loss's own gradient again after the step.
@@ -43,11 +44,11 @@ class ReplacedGradient(Contract):
                 group.setdefault(name, value)
         self._attach_probe()
 
+    @abstractmethod
     def _vectors(
         self, gradients: dict[nn.Parameter, Tensor], closure: Callable[[], float] | None
     ) -> dict[nn.Parameter, Tensor]:
         """Return what the rule steps with, from the gradients g (which may carry a graph)."""
-        raise NotImplementedError
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -10,6 +10,7 @@ P is a variance an entry (`covariance="diagonal"`) or a tensor (`"block"`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,7 +58,7 @@ class Filter(Protocol):
         """Load what `state` returned."""
 
 
-class GlobalFilter:
+class GlobalFilter(ABC):
     """One filter over all weights; subclasses say what is observed.
 
     Args:
@@ -77,13 +78,13 @@ class GlobalFilter:
 
     # --- what subclasses say
 
+    @abstractmethod
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Take note of one micro-batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr, and lower `covariance` (the state's own tensors) by what was observed."""
-        raise NotImplementedError
 
     # --- the recursion
 
@@ -108,6 +109,7 @@ class GlobalFilter:
         if optimizer.collect_diagnostics:
             self.last |= self._summary(covariance)
 
+    @abstractmethod
     def forget(self) -> None:
         """Forget what was observed for the coming step."""
 
@@ -160,12 +162,13 @@ class GlobalFilter:
         """Return what was measured in the last step."""
         return dict(self.last)
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Return nothing: all is in the parameters' state."""
-        return {}
+        """Return what is to be saved beside the parameters' state."""
 
+    @abstractmethod
     def load_state(self, saved: Mapping[str, Any]) -> None:
-        """Load nothing."""
+        """Load what `state` returned."""
 
 
 def _move(state: dict[str, Any], p: nn.Parameter, step: Tensor, group: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import zlib
 from pathlib import Path
@@ -9,18 +8,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tests.oracles.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "grng" / "data" / "files"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_builtin_data", ROOT / "scripts" / "make_builtin_data.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("make_builtin_data")
 
 
 @pytest.fixture(scope="module")

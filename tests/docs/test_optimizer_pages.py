@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,13 @@ import pytest
 
 from grng.optim.registry import REGISTRY
 from tests.docs.blocks import DOCS
+from tests.oracles.scripts import load_script
 
 ROOT = DOCS.parent
 PAGES = DOCS / "optimizers"
 
 
-def _script() -> Any:
-    spec = importlib.util.spec_from_file_location("optimizer_tables", ROOT / "scripts" / "optimizer_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = _script()
+tables: Any = load_script("optimizer_tables")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from grng.errors import GrngError
 from grng.optim.controls import GRSGD, GRAdamW
@@ -15,7 +14,7 @@ from grng.optim.reng import RENG
 from grng.optim.sophia import Sophia
 from grng.optimizers import create_optimizer
 from tests.oracles.dense import gradient_and_hvp
-from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
+from tests.oracles.nets import SmallAttention, SmallCNN, Squares, class_batch, flat, mlp, take_step
 
 DIFFERENCE: dict[str, Any] = {"hvp": "finite_difference"}
 SETTINGS: dict[str, Any] = {"lr": 0.0, "other_lr": 0.0, "rho": 0.3, "momentum": 0.0}
@@ -152,22 +151,6 @@ def test_fused_attention_is_avoided_by_the_optimizers_own_hooks_and_only_while_n
     ]
     with pytest.raises(RuntimeError, match=r"not implemented|double"):
         gradient.sum().backward()
-
-
-class Squares(torch.autograd.Function):
-    """An operator with a backward of its own that cannot be differentiated, as many fused kernels are."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.square()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        product: Tensor = 2.0 * x * gradient
-        return product
 
 
 class Fused(nn.Module):

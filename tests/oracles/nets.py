@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Batch = tuple[Tensor, Tensor]
@@ -137,3 +138,19 @@ def step_of(model: nn.Module, optimizer: Any, inputs: Tensor, targets: Tensor, *
     before = [p.detach().clone() for p in model.parameters()]
     take_step(model, optimizer, inputs, targets, **kwargs)
     return [p.detach() - old for p, old in zip(model.parameters(), before, strict=True)]
+
+
+class Squares(torch.autograd.Function):
+    """An operator with a backward of its own that cannot be differentiated, as many fused kernels are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        product: Tensor = 2.0 * x * gradient
+        return product
