@@ -60,8 +60,10 @@ def times_right(matrix: Tensor, right: Tensor, bias: Tensor | None = None) -> Te
     """
     groups = matrix.shape[0]
     blocks = right.shape[0] // groups
+    if blocks == 1:
+        return torch.bmm(matrix, right)
     features = blocks * right.shape[-1]
-    product = join(cut(matrix[:, :, :features], groups, blocks) @ right, groups, blocks)
+    product = join(torch.bmm(cut(matrix[:, :, :features], groups, blocks), right), groups, blocks)
     if matrix.shape[2] == features:
         return product
     column = matrix[:, :, features:]
@@ -71,7 +73,7 @@ def times_right(matrix: Tensor, right: Tensor, bias: Tensor | None = None) -> Te
 def times_left(left: Tensor, matrix: Tensor) -> Tensor:
     """Return blockdiag(left) · M: left `[groups · blocks, out / blocks, out / blocks]`, M `[groups, out, features]`."""
     groups, out, features = matrix.shape
-    return (left @ matrix.reshape(left.shape[0], left.shape[1], features)).reshape(groups, out, features)
+    return torch.bmm(left, matrix.reshape(left.shape[0], left.shape[1], features)).reshape(groups, out, features)
 
 
 def by_group(values: Tensor, groups: int) -> Tensor:

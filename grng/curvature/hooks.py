@@ -47,7 +47,9 @@ class Hook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any = None) -> None:
         """Act; whatever the owner's method returns changes neither inputs nor outputs."""
-        self._act(self, module, args, output)
+        # the compiler takes the first branch; outside of it the wrapper costs more than most of what is done here
+        act = self._act if torch.compiler.is_compiling() else _act
+        act(self, module, args, output)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Hook, (self._method, *self._arguments))

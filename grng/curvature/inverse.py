@@ -76,7 +76,8 @@ def cholesky_inverse(matrix: Tensor) -> Tensor | None:
     if bool(info.any()):
         return None
     inverse = torch.cholesky_inverse(factor)
-    return inverse if bool(torch.isfinite(inverse).all()) else None
+    # the largest entries of a positive definite matrix stand on its diagonal
+    return inverse if bool(torch.isfinite(inverse.diagonal(dim1=-2, dim2=-1)).all()) else None
 
 
 def eigen_inverse(matrix: Tensor) -> Tensor | None:
@@ -127,10 +128,11 @@ def damped_inverse(
         The inverse, or None where every method failed (the caller keeps its last good one), and Newton's report where
         it ran.
     """
-    if not bool(torch.isfinite(matrix).all()) or not bool(torch.isfinite(damping).all()):
+    # Cholesky's own result says so; a look at every entry would cost half as much again
+    finite = method == "cholesky" or bool(torch.isfinite(matrix).all())
+    if not finite or not bool(torch.isfinite(damping).all()):
         return None, None
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    damped = matrix + damping[..., None, None] * identity
+    damped = _shifted(matrix, damping)
     report = None
     if method == "newton":
         inverse, report = newton_inverse(damped, start)
@@ -145,7 +147,14 @@ def damped_inverse(
         # rounding can make a barely damped factor indefinite: a jitter of the size of float's resolution, then more
         scale = damped.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
         for jitter in (1e-6, 1e-4):
-            found = cholesky_inverse(damped + (jitter * scale)[..., None, None] * identity)
+            found = cholesky_inverse(_shifted(damped, jitter * scale))
             if found is not None:
                 break
     return found, report
+
+
+def _shifted(matrix: Tensor, shift: Tensor) -> Tensor:
+    """Return `M + shift · I`, in one pass over the memory."""
+    shifted = matrix.clone()
+    shifted.diagonal(dim1=-2, dim2=-1).add_(shift[..., None])
+    return shifted

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from grng.curvature.factor_blocks import by_group, mean_eigenvalue, times_left, times_right
 from grng.curvature.inverse import NewtonReport, damped_inverse, eigenbasis
+from grng.curvature.precision import norms
 
 PI_RANGE = (1e-3, 1e3)
 
@@ -39,7 +40,8 @@ def update_factors(states: Sequence[dict[str, Any]], batches: Sequence[tuple[Ten
     Returns:
         For how many layers the batch's factors are not finite: their averages are left as they were.
     """
-    flags = all_finite([factor for pair in batches for factor in pair])
+    # a row of a second moment is finite where its entry on the diagonal is
+    flags = all_finite([factor.diagonal(dim1=-2, dim2=-1) for pair in batches for factor in pair])
     good = [
         (state, pair)
         for state, pair, a_finite, g_finite in zip(states, batches, flags[::2], flags[1::2], strict=True)
@@ -52,8 +54,7 @@ def update_factors(states: Sequence[dict[str, Any]], batches: Sequence[tuple[Ten
         state["factor_updates"] = state.get("factor_updates", 0) + 1
     averages = [state[key] for state, _ in good for key in ("A", "G")]
     if averages:
-        torch._foreach_mul_(averages, decay)
-        torch._foreach_add_(averages, [factor for _, pair in good for factor in pair], alpha=1.0 - decay)
+        torch._foreach_lerp_(averages, [factor for _, pair in good for factor in pair], 1.0 - decay)
     return len(states) - len(good)
 
 
@@ -61,7 +62,7 @@ def all_finite(tensors: Sequence[Tensor]) -> list[bool]:
     """Return for every tensor whether all of its entries are finite (its norm is), waiting for the device once."""
     if not tensors:
         return []
-    flags: list[bool] = torch.stack(torch._foreach_norm(list(tensors), dtype=torch.float64)).isfinite().tolist()
+    flags: list[bool] = norms(tensors).isfinite().tolist()
     return flags
 
 

@@ -15,10 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from grng.curvature.factor_blocks import count_blocks, cut
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
 from grng.curvature.precision import wide_dtype
+
+SMALL = 2**16  # entries up to which one wider product costs less than several calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +277,9 @@ def _second_moment(rows: Tensor, *, with_bias: bool, blocks: int) -> Tensor:
     flat = cut(rows.reshape(groups, batch * shared, features), groups, blocks)
     if not with_bias or blocks > 1:
         return flat.mT @ flat
+    if flat.numel() < SMALL:
+        ones = F.pad(flat, (0, 1), value=1.0)
+        return ones.mT @ ones
     # the appended ones give sums, which cost less than a wider product
     product = flat.new_empty(groups, features + 1, features + 1)
     product[:, :-1, :-1] = flat.mT @ flat

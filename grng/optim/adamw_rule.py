@@ -35,6 +35,7 @@ def adamw_step(
         if "exp_avg" not in states[p]:
             step = torch.zeros((), dtype=torch.float32)
             states[p].update(exp_avg=wide_zeros(p), exp_avg_sq=wide_zeros(p), step=step)
+    on_cpu = all(p.device.type == "cpu" for p in members)
     moved = [wide(p) for p in members]  # itself, but for a parameter in half precision
     adamw(
         moved,
@@ -43,7 +44,8 @@ def adamw_step(
         [states[p]["exp_avg_sq"] for p in members],
         [],
         [states[p]["step"] for p in members],
-        foreach=True,
+        foreach=not on_cpu,
+        fused=on_cpu,  # elsewhere it wants the step counters on the device
         amsgrad=False,
         beta1=BETAS[0],
         beta2=BETAS[1],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from grng.curvature.likelihood import LIKELIHOODS
-from grng.curvature.precision import wide
+from grng.curvature.precision import norms, wide
 from grng.curvature.reach import may_depend_on
 from grng.errors import GrngError
 from grng.optim.contract import Contract
@@ -224,7 +224,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
 
     def _gradient_is_finite(self) -> bool:
         gradients = [p.grad.detach() for group in self.param_groups for p in group["params"] if p.grad is not None]
-        return not gradients or bool(torch.stack(torch._foreach_norm(gradients, dtype=torch.float64)).isfinite().all())
+        return not gradients or bool(norms(gradients).isfinite().all())
 
     @abstractmethod
     def _step(self, closure: Callable[[], float] | None) -> None:

@@ -102,8 +102,7 @@ def move_averages(states: Sequence[dict[str, Any]], key: str, values: Sequence[T
     averages = [state[key] for state in states]
     if not averages:
         return
-    torch._foreach_mul_(averages, decay)
-    torch._foreach_add_(averages, list(values), alpha=1.0 - decay)
+    torch._foreach_lerp_(averages, list(values), 1.0 - decay)
 
 
 def corrected_average(state: dict[str, object], key: str, decay: float) -> Tensor | None:

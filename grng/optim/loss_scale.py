@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import norms
 from grng.errors import GrngError
 from grng.optim.hessian import double_backprop
 
@@ -129,7 +130,7 @@ def scaled_double_backprop(
     scale = vars(optimizer).get("grad_scale")
     if scale is None or not vector:
         return double_backprop(gradients, parameters, vector, alternative=alternative)
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector), dtype=torch.float64)))
+    norm = torch.linalg.vector_norm(norms(vector))
     _, exponent = torch.frexp(norm)
     product: list[Tensor] = []
     for shorter in SHORTER:
@@ -152,4 +153,4 @@ def _with_gradient(optimizer: Any) -> list[nn.Parameter]:
 
 
 def _finite(tensors: Sequence[Tensor]) -> bool:
-    return not tensors or bool(torch.stack(torch._foreach_norm(list(tensors), dtype=torch.float64)).isfinite().all())
+    return not tensors or bool(norms(tensors).isfinite().all())

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from grng.curvature.precision import norms
 from grng.errors import HyperparameterError
 from grng.optim import hyperparameters as hp
 from grng.optim.fisher import corrected_average, move_averages
@@ -123,7 +124,7 @@ class RING(NaturalGradient):
         units = {unit.key: unit.parameters for unit in self._partition.units if self._steps_itself(unit)}
         used = {key: [p for p in own if p in gradients] for key, own in units.items()}
         used = {key: own for key, own in used.items() if own}
-        squares = torch.stack(torch._foreach_norm(list(gradients.values()), dtype=torch.float64)).square()
+        squares = norms(list(gradients.values())).square()
         if self.norm_scope == "global":
             values = squares.sum().expand(len(used))
         else:

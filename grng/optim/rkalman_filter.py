@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer, find_layers
-from grng.curvature.precision import wide_dtype, wide_zeros
+from grng.curvature.precision import norms, wide_dtype, wide_zeros
 
 if TYPE_CHECKING:
     from grng.optim.rkalman import RKalman
@@ -95,9 +95,7 @@ class GlobalFilter(ABC):
         if not gradients:
             self.forget()
             return
-        square = torch.stack(
-            [norm.square() for norm in torch._foreach_norm(list(gradients.values()), dtype=torch.float64)]
-        ).sum()
+        square = norms(list(gradients.values())).square().sum()
         optimizer.join_samples()
         precision = optimizer.samples * self.rho * square
         covariance = {p: self._predicted(optimizer.state[p], p, precision) for p in gradients}

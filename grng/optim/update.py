@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.precision import wide_zeros
+from grng.curvature.precision import norms, wide_zeros
 
 SMALLEST_RMS = 1e-12
 
@@ -30,11 +30,8 @@ def nesterov(
     if decay == 0.0 or not parameters:
         return list(vectors)
     buffers = _buffers(states, parameters)
-    torch._foreach_mul_(buffers, decay)
-    torch._foreach_add_(buffers, list(vectors), alpha=1.0 - decay)
-    mixed = list(torch._foreach_mul(buffers, decay))
-    torch._foreach_add_(mixed, list(vectors), alpha=1.0 - decay)
-    return mixed
+    torch._foreach_lerp_(buffers, list(vectors), 1.0 - decay)
+    return list(torch._foreach_lerp(list(vectors), buffers, decay))
 
 
 def normalise(units: Sequence[Sequence[Tensor]]) -> None:
@@ -43,7 +40,7 @@ def normalise(units: Sequence[Sequence[Tensor]]) -> None:
     if not steps:
         return
     counts = [sum(step.numel() for step in unit) for unit in units]
-    squares = sums_by_unit(torch.stack(torch._foreach_norm(steps, dtype=torch.float64)).square(), units)
+    squares = sums_by_unit(norms(steps).square(), units)
     scales = (squares / torch.tensor(counts).to(squares)).sqrt().clamp(min=SMALLEST_RMS).reciprocal()
     torch._foreach_mul_(steps, [scale for scale, unit in zip(scales.unbind(), units, strict=True) for _ in unit])
 
