@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from grng.curvature.capture import Capture
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import find_layers
 from grng.errors import GrngError
-from grng.optim.base import CurvatureOptimizer
 from grng.optim.gather import NOT_CALLED, Statistics
 from grng.optim.groups import ParamsInput, parameter_groups
-from grng.optim.partial_forward import PartialForward, inner_module
 from grng.optim.refreshes import spread_refreshes
 from grng.optim.settings import KroneckerSettings
 from grng.optim.units import Partition, Unit, partition, scaled_other_lr
+from grng.optim.watching import WatchingOptimizer
 
 
-class LayerwiseOptimizer(CurvatureOptimizer):
+class LayerwiseOptimizer(WatchingOptimizer):
     """Watches the layers of a model and gathers their statistics; subclasses step with them.
 
     Args:
@@ -45,17 +42,13 @@ class LayerwiseOptimizer(CurvatureOptimizer):
     ) -> None:
         self.settings = settings
         self._statistics = Statistics()
-        self._capture: Capture | None = None
         self._default_lr = float(defaults["lr"])
         self._excluded: dict[nn.Parameter, str] = {}  # weights of layers that turned out not to be seen by hooks
         groups = parameter_groups(model, params)
         self._partition = self._partitioned(model, [p for group in groups for p in group["params"]])
         parts = [part for group in groups for part in self._split(group)]
         super().__init__(model, parts, defaults, likelihood=likelihood, seed=seed)
-        self._partial: PartialForward | None = None
-        self._measuring = False  # while the optimizer itself repeats the forward
-        if settings.curvature_batch < 1.0:
-            self._partial = PartialForward(model, self._repeats)
+        self._watch_forward(settings.curvature_batch)
         self._watch()
 
     # --- which parameter is stepped by which rule
@@ -105,18 +98,13 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         return {**group, "params": other, "lr": lr}
 
     def _watch(self) -> None:
-        """Plan the refreshes and hook the layers.
-
-        The hooks hold no strong reference to the optimizer, so that they go when it goes.
-        """
-        if self._capture is not None:
-            self._capture.close()
+        """Plan the refreshes and hook the layers."""
         # layers excluded because they were not called are still listened for
         every = find_layers(self.model, set(self._held()), max_factor_size=self.settings.max_factor_size)[0]
         modules = {layer.name: layer.module for layer in every}
         self._names = {layer.weight: layer.name for layer in every}
         self._phases = spread_refreshes(self._partition.layers, self.settings.inverse_interval)
-        self._capture = Capture(self.model, modules, self._armed)
+        self._watch_layers(modules)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters of the model later; their layers get factors from the next step on."""
@@ -141,13 +129,6 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         """Say for every parameter whether it has Kronecker factors, and if not, why and by which rule it is stepped."""
         return self._partition.coverage(self.model, other_rule=self.settings.other_parameters)
 
-    def close(self) -> None:
-        """Remove the hooks from the model."""
-        if self._capture is not None:
-            self._capture.close()
-        if self._partial is not None:
-            self._partial.close()
-
     # --- observation
 
     @property
@@ -155,19 +136,12 @@ class LayerwiseOptimizer(CurvatureOptimizer):
         """Whether the coming step updates the factors."""
         return self.steps % self.settings.curvature_interval == 0
 
-    def _armed(self) -> bool:
-        return self.curvature_due and (self._measuring or not self.suspended) and self.model.training
-
-    def _repeats(self) -> bool:
-        """Whether the coming forward is one of which a part will be repeated."""
-        return self.curvature_due and not self.suspended and self.model.training
-
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
         if not self.curvature_due or self._capture is None:
             return
         settings, share = self.settings, self.settings.curvature_batch
         called = frozenset(self._capture.uses)
-        part = self._repeated(outputs)
+        part = self._repeated(outputs, share)
         if part is not None:
             outputs, targets, share = part, targets[: part.shape[0]], 1.0
         self._statistics.gather(
@@ -175,7 +149,7 @@ class LayerwiseOptimizer(CurvatureOptimizer):
             outputs,
             targets,
             layers=self._partition.layers,
-            uses=self._capture.take(),
+            uses=self.take_uses(),
             called=called,
             diagonal=self._diagonal_parameters(),
             fisher=settings.fisher,
@@ -183,21 +157,6 @@ class LayerwiseOptimizer(CurvatureOptimizer):
             weight_sharing=settings.weight_sharing,
             eigenvalues=settings.eigenvalue_correction,
         )
-
-    def _repeated(self, outputs: Tensor) -> Tensor | None:
-        """Return the outputs for the first ⌈`curvature_batch` · batch⌉ samples, by a forward of their own."""
-        samples = math.ceil(self.settings.curvature_batch * outputs.shape[0])
-        if self._partial is None or samples == outputs.shape[0]:
-            return None
-        assert self._capture is not None
-        kept, self._measuring, self.suspended = self._capture.take(), True, True
-        try:
-            part = self._partial.run(inner_module(self.model), outputs, samples)
-        finally:
-            self._measuring, self.suspended = False, False
-        if part is None:
-            self._capture.uses = kept
-        return part
 
     def _diagonal_parameters(self) -> list[nn.Parameter]:
         if self.settings.other_parameters != "diagonal":
@@ -209,12 +168,6 @@ class LayerwiseOptimizer(CurvatureOptimizer):
 
     def _forget(self) -> None:
         self._statistics = Statistics()
-
-    def _forget_forward(self) -> None:
-        if self._capture is not None:
-            self._capture.take()
-        if self._partial is not None:
-            self._partial.forget()
 
     # --- what is saved
 

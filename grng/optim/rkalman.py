@@ -24,12 +24,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from grng.curvature.capture import Capture, Use
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer
 from grng.optim import hyperparameters as hp
 from grng.optim import rkalman_settings as settings
-from grng.optim.base import CurvatureOptimizer
 from grng.optim.groups import ParamsInput, parameter_groups
 from grng.optim.hyperparameters import checked
 from grng.optim.rkalman_filter import Filter
@@ -38,6 +36,7 @@ from grng.optim.rkalman_loss import LossFilter
 from grng.optim.rkalman_outputs import OutputsFilter
 from grng.optim.rkalman_samples import SamplesFilter
 from grng.optim.rkalman_settings import check_modes, fill_modes, mode_of
+from grng.optim.watching import WatchingOptimizer
 
 FILTERS: Mapping[str, Callable[[Mapping[str, Any]], Filter]] = {
     "observation=loss": LossFilter,
@@ -47,7 +46,7 @@ FILTERS: Mapping[str, Callable[[Mapping[str, Any]], Filter]] = {
 }
 
 
-class RKalman(CurvatureOptimizer):
+class RKalman(WatchingOptimizer):
     """R-Kalman. A hyperparameter left at None takes the default of its mode, where it has an effect there.
 
     Args:
@@ -66,6 +65,7 @@ class RKalman(CurvatureOptimizer):
             sizes differ by at most one where r does not divide B; at most one row a sample. With gradient accumulation
             r counts for the whole step.
         memory: k, steps whose rows are kept (`filter_scope="layer"`).
+        curvature_batch: f, share of the batch whose rows are observed (`filter_scope="layer"`): see `partial_forward`.
         filter_scope: `global`, or `layer`: one filter a layer that keeps its rows.
         covariance: `diagonal` or `block` (one variance a tensor).
         update: `joint`, `information` or `none` (P is not lowered by the observation).
@@ -94,6 +94,7 @@ class RKalman(CurvatureOptimizer):
         observation: settings.Observation = "loss",
         rows: settings.Rows = None,
         memory: settings.Memory = None,
+        curvature_batch: settings.FilterBatch = None,
         filter_scope: settings.FilterScope = "global",
         covariance: settings.Covariance = "diagonal",
         update: settings.CovarianceUpdate = "joint",
@@ -105,12 +106,13 @@ class RKalman(CurvatureOptimizer):
     ) -> None:
         values = checked(RKalman, locals())
         self._filter = FILTERS[mode_of(values)](values)
-        self._capture: Capture | None = None
         groups = parameter_groups(model, params)
         held = [p for group in groups for p in group["params"]]
         parts = [part for group in groups for part in self._filter.split(model, held, group)]
         defaults = {name: values[name] for name in ("lr", "momentum", "weight_decay")}
         super().__init__(model, parts, defaults, likelihood=likelihood, seed=seed)
+        self._share: float = values["curvature_batch"] or 1.0
+        self._watch_forward(self._share)
         self._watch()
 
     @staticmethod
@@ -124,21 +126,10 @@ class RKalman(CurvatureOptimizer):
     # --- the layers that are watched
 
     def _watch(self) -> None:
-        """Hook the layers; the hooks hold no strong reference to the optimizer, so that they go when it goes."""
-        self.close()
         held = [p for group in self.param_groups for p in group["params"]]
         self.watched: list[Layer] = self._filter.watched(self.model, held)
-        if not self.watched:
-            return
-        modules = {layer.name: layer.module for layer in self.watched}
-        self._capture = Capture(self.model, modules, self._armed)
-
-    def _armed(self) -> bool:
-        return not self.suspended and self.model.training
-
-    def take_uses(self) -> dict[str, list[Use]]:
-        """Return what the last forward recorded of the watched layers, and forget it."""
-        return {} if self._capture is None else self._capture.take()
+        if self.watched:
+            self._watch_layers({layer.name: layer.module for layer in self.watched})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters of the model later."""
@@ -151,21 +142,14 @@ class RKalman(CurvatureOptimizer):
             super().add_param_group(part)
         self._watch()
 
-    def close(self) -> None:
-        """Remove the hooks from the model."""
-        if self._capture is not None:
-            self._capture.close()
-
     # --- observation and step
 
     def _forget(self) -> None:
         self._filter.forget()
 
-    def _forget_forward(self) -> None:
-        self.take_uses()
-
     def _observe(self, outputs: Tensor, targets: Tensor) -> None:
-        self._filter.observe(self, outputs, targets)
+        part = self._repeated(outputs, self._share)
+        self._filter.observe(self, outputs if part is None else part, targets)
 
     def _step(self, closure: Callable[[], float] | None) -> None:
         self._filter.step(self)

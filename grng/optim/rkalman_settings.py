@@ -73,6 +73,15 @@ Rows = Annotated[
 Memory = Annotated[
     int | None, Meaning("k", "steps whose rows a layer's filter keeps (filter_scope=layer); none: 4", at_least=1)
 ]
+FilterBatch = Annotated[
+    float | None,
+    Meaning(
+        "f",
+        "share of the batch whose rows a layer's filter observes (filter_scope=layer); none: 1",
+        above=0,
+        at_most=1,
+    ),
+]
 FilterScope = Annotated[
     Literal["global", "layer"],
     Meaning("", "one filter over all weights, or (observation=samples) one a layer that keeps its rows"),
@@ -118,6 +127,7 @@ MODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "rho": 0.3,
             "rows": 16,
             "memory": 4,
+            "curvature_batch": 1.0,
             "momentum": 0.9,
             "weight_decay": 0.05,
             "other_lr": 0.01,

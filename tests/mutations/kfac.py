@@ -136,7 +136,7 @@ KFAC = (
         "kfac",
         "Nesterov's momentum replaced by the plain one",
         UPDATE,
-        "    return mixed\n",
+        "    return list(torch._foreach_lerp(list(vectors), buffers, decay))\n",
         "    return [buffer.clone() for buffer in buffers]\n",
         (WHOLE,),
         "kfac",

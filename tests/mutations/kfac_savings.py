@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutant import Mutant
 
 PARTIAL, LAYERWISE = "grng/optim/partial_forward.py", "grng/optim/layerwise.py"
+WATCHING = "grng/optim/watching.py"
 BLOCKS, KRONECKER, LAYERS = (f"grng/curvature/{name}.py" for name in ("factor_blocks", "kronecker", "layers"))
 TURNS = "grng/optim/refreshes.py"
 OF_PARTIAL, OF_BLOCKS = ("tests/optim/test_partial_forward.py",), ("tests/curvature/test_factor_blocks.py",)
@@ -111,7 +112,7 @@ PART_OF_THE_BATCH = (
     Mutant(
         "kfac",
         "the part's forward: what was recorded is lost where it cannot be repeated",
-        LAYERWISE,
+        WATCHING,
         "            self._capture.uses = kept\n",
         "            pass\n",
         OF_PARTIAL,
@@ -119,7 +120,7 @@ PART_OF_THE_BATCH = (
     Mutant(
         "kfac",
         "the part's forward taken for one of the loop's own",
-        LAYERWISE,
+        WATCHING,
         "self._capture.take(), True, True",
         "self._capture.take(), True, False",
         OF_PARTIAL,
@@ -147,8 +148,8 @@ FACTORS_IN_BLOCKS = (
         "kfac",
         "G's blocks applied in the wrong order",
         BLOCKS,
-        "(left @ matrix.reshape(",
-        "(left.flip(0) @ matrix.reshape(",
+        "torch.bmm(left, matrix.reshape(",
+        "torch.bmm(left.flip(0), matrix.reshape(",
         OF_BLOCKS,
     ),
     Mutant(

@@ -65,7 +65,7 @@ class Normalised(nn.Module):
 def repeated(model: nn.Module, optimizer: NaturalGradient, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the outputs of a forward, and those of its repetition on a part."""
     outputs = model(inputs)
-    part = optimizer._repeated(outputs)
+    part = optimizer._repeated(outputs, optimizer.settings.curvature_batch)
     assert part is not None
     return outputs, part
 
@@ -156,7 +156,7 @@ def test_masks_of_its_own_leave_the_random_state_as_it_was() -> None:
     inputs, _ = class_batch(batch=8)
     outputs = model(inputs)
     state = torch.get_rng_state()
-    part = optimizer._repeated(outputs)
+    part = optimizer._repeated(outputs, optimizer.settings.curvature_batch)
     assert part is not None
     assert not torch.equal(part, outputs[:4])
     assert torch.equal(torch.get_rng_state(), state)
