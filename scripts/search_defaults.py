@@ -61,14 +61,7 @@ SPACES: dict[str, dict[str, Log | Choice]] = {
     "sophia-g": {"lr": Log(3e-4, 2e-2), "gamma": Log(1e-3, 1.0), "weight_decay": DECAY},
     "ring": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-3, 1.0), "weight_decay": DECAY},
     "reng": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-3, 0.3), "damping": Log(1e-6, 1e-2), "weight_decay": DECAY},
-    "r-kalman": {
-        "lr": Log(0.2, 3.0),
-        "rho": Log(1e-3, 1.0),
-        "initial_covariance": Log(3e-4, 0.3),
-        "forgetting": Choice((0.9, 0.97, 0.99, 1.0)),
-        "momentum": Choice((0.0, 0.9)),
-        "update": Choice(("joint", "information", "none")),
-    },
+    "r-kalman": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-2, 3.0), "weight_decay": DECAY},
 }
 
 

@@ -158,7 +158,8 @@ class Hyperparameter:
     @property
     def choices(self) -> tuple[str, ...]:
         """The allowed words of a choice; empty for a number."""
-        return tuple(get_args(self.annotation)) if get_origin(self.annotation) is Literal else ()
+        parts = [self.annotation, *get_args(self.annotation)]  # of an optional one, too
+        return next((tuple(get_args(part)) for part in parts if get_origin(part) is Literal), ())
 
     def check(self, value: Any) -> Any:
         """Return `value` in the right type, or raise HyperparameterError: wrong type, out of range, not finite."""

@@ -85,9 +85,9 @@ class RING(NaturalGradient):
         damping: hp.Damping = 1e-8,
         kl_clip: hp.KLClip = None,
         ema: hp.EMA = 0.95,
-        curvature_interval: hp.CurvatureInterval = 2,
+        curvature_interval: hp.CurvatureInterval = 4,
         inverse_interval: hp.InverseInterval = 10,
-        curvature_batch: hp.CurvatureBatch = 1.0,
+        curvature_batch: hp.CurvatureBatch = 0.25,
         damping_form: hp.DampingForm = "factored",
         eigenvalue_correction: hp.EigenvalueCorrection = False,
         step_norm: hp.StepNorm = "rms",
@@ -98,7 +98,7 @@ class RING(NaturalGradient):
         fisher: hp.Fisher = "sampled",
         weight_sharing: hp.WeightSharing = "expand",
         likelihood: hp.LikelihoodName = "categorical",
-        max_factor_size: hp.MaxFactorSize = 2048,
+        max_factor_size: hp.MaxFactorSize = 768,
         seed: int = 0,
     ) -> None:
         values = checked(RING, locals())

@@ -66,25 +66,29 @@ Rows = Annotated[
     Meaning(
         "r",
         "rows a step for observation=samples, each the sum over a group of samples, at most one a sample; "
-        "none: 32, with filter_scope=layer 16",
+        "none: 4, with filter_scope=global 32",
         at_least=1,
     ),
 ]
 Memory = Annotated[
-    int | None, Meaning("k", "steps whose rows a layer's filter keeps (filter_scope=layer); none: 4", at_least=1)
+    int | None, Meaning("k", "steps whose rows a layer's filter keeps (filter_scope=layer); none: 8", at_least=1)
 ]
 FilterBatch = Annotated[
     float | None,
     Meaning(
         "f",
-        "share of the batch whose rows a layer's filter observes (filter_scope=layer); none: 1",
+        "share of the batch whose rows a layer's filter observes (filter_scope=layer); none: 0.125",
         above=0,
         at_most=1,
     ),
 ]
 FilterScope = Annotated[
-    Literal["global", "layer"],
-    Meaning("", "one filter over all weights, or (observation=samples) one a layer that keeps its rows"),
+    Literal["global", "layer"] | None,
+    Meaning(
+        "",
+        "one filter over all weights, or (observation=samples) one a layer that keeps its rows; "
+        "none: layer with observation=samples, else global",
+    ),
 ]
 Covariance = Annotated[
     Literal["diagonal", "block"], Meaning("", "a variance for every entry, or one for every parameter tensor")
@@ -125,9 +129,9 @@ MODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "filter_scope=layer": {
             "lr": 0.003,
             "rho": 0.3,
-            "rows": 16,
-            "memory": 4,
-            "curvature_batch": 1.0,
+            "rows": 4,
+            "memory": 8,
+            "curvature_batch": 0.125,
             "momentum": 0.9,
             "weight_decay": 0.05,
             "other_lr": 0.01,
@@ -147,7 +151,13 @@ BY_MODE = tuple(dict.fromkeys(name for defaults in MODES.values() for name in de
 
 def mode_of(values: Mapping[str, Any]) -> str:
     """Return the key of `MODES` that the given values choose."""
-    return "filter_scope=layer" if values["filter_scope"] == "layer" else f"observation={values['observation']}"
+    return "filter_scope=layer" if scope_of(values) == "layer" else f"observation={values['observation']}"
+
+
+def scope_of(values: Mapping[str, Any]) -> str:
+    """Return `filter_scope`, where it is not given the one that goes with the observation."""
+    scope: str | None = values["filter_scope"]
+    return scope or ("layer" if values["observation"] == "samples" else "global")
 
 
 def check_modes(values: Mapping[str, Any]) -> None:
@@ -175,6 +185,7 @@ def check_modes(values: Mapping[str, Any]) -> None:
 
 def fill_modes(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values with the mode's defaults in place of None; what has no effect stays None."""
+    values = {**values, "filter_scope": scope_of(values)}
     defaults = dict(MODES[mode_of(values)])
     if mode_of(values) == "observation=loss" and values["update"] == "information":
         defaults |= _INFORMATION
