@@ -73,6 +73,18 @@ MAPS = {
         ("damping", (0.003, 0.01, 0.03, 0.1, 0.3)),
         ("lr", (0.01, 0.03, 0.1, 0.3)),
     ),
+    "freshness": Map(
+        "RING: share of the batch by steps between updates of the factors",
+        "ring",
+        ("curvature_batch", (1.0, 0.25, 0.125)),
+        ("curvature_interval", (1, 2, 4, 10)),
+    ),
+    "refreshes": Map(
+        "RING: steps between updates of the factors by steps between refreshes of the inverses",
+        "ring",
+        ("curvature_interval", (1, 4, 10)),
+        ("inverse_interval", (5, 10, 20, 100)),
+    ),
 }
 
 
