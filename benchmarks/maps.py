@@ -73,6 +73,19 @@ MAPS = {
         ("damping", (0.003, 0.01, 0.03, 0.1, 0.3)),
         ("lr", (0.01, 0.03, 0.1, 0.3)),
     ),
+    "powers": Map(
+        "RING: power p of the gradient norm in λ + ρ‖g‖^p by ρ",
+        "ring",
+        ("norm_power", (0.5, 1.0, 2.0)),
+        ("rho", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+    ),
+    "global": Map(
+        "RING with the whole model's gradient norm (norm_scope=global): p by ρ",
+        "ring",
+        ("norm_power", (1.0, 2.0)),
+        ("rho", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
+        {"norm_scope": "global"},
+    ),
     "freshness": Map(
         "RING: share of the batch by steps between updates of the factors",
         "ring",
