@@ -53,9 +53,8 @@ class WatchingOptimizer(CurvatureOptimizer):
     def _repeated(self, outputs: Tensor, share: float) -> Tensor | None:
         """Return the outputs for the first ⌈`share` · batch⌉ samples, by a forward of their own."""
         samples = math.ceil(share * outputs.shape[0])
-        if self._partial is None or samples == outputs.shape[0]:
+        if self._partial is None or self._capture is None or samples == outputs.shape[0]:
             return None
-        assert self._capture is not None
         kept, self._measuring, self.suspended = self._capture.take(), True, True
         try:
             part = self._partial.run(inner_module(self.model), outputs, samples)
