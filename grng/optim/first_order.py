@@ -38,9 +38,9 @@ class SGD(Contract, torch.optim.SGD):
         model: nn.Module,
         params: ParamsInput = None,
         *,
-        lr: hp.LearningRate = 0.18,
-        momentum: hp.Momentum = 0.9,
-        weight_decay: hp.CoupledDecay = 0.002,
+        lr: hp.LearningRate = 0.12,
+        momentum: hp.Momentum = 0.95,
+        weight_decay: hp.CoupledDecay = 0.0,
         nesterov: hp.Nesterov = False,
         seed: int = 0,
     ) -> None:
@@ -73,10 +73,10 @@ class AdamW(Contract, torch.optim.AdamW):
         model: nn.Module,
         params: ParamsInput = None,
         *,
-        lr: hp.LearningRate = 0.004,
+        lr: hp.LearningRate = 0.006,
         betas: hp.Betas = (0.9, 0.999),
         eps: hp.Epsilon = 1e-8,
-        weight_decay: hp.WeightDecay = 0.05,
+        weight_decay: hp.WeightDecay = 0.01,
         seed: int = 0,
     ) -> None:
         checked(AdamW, locals())

@@ -11,13 +11,13 @@ from grng.optim.hyperparameters import Meaning, refuse_ineffective
 
 FilterLearningRate = Annotated[
     float | None,
-    Meaning("η", "scale of the filter's gain; none: 1, observation=loss 2, with filter_scope=layer 0.003", at_least=0),
+    Meaning("η", "scale of the filter's gain; none: 1, observation=loss 2, with filter_scope=layer 0.0024", at_least=0),
 ]
 FilterRho = Annotated[
     float | None,
     Meaning(
         "ρ",
-        "strength of the gradient regularisation; none: 0.1, observation=loss 0.17, filter_scope=layer 0.3",
+        "strength of the gradient regularisation; none: 0.1, observation=loss 0.17, filter_scope=layer 0.06",
         at_least=0,
     ),
 ]
@@ -32,7 +32,7 @@ FilterMomentum = Annotated[
 ]
 FilterDecay = Annotated[
     float | None,
-    Meaning("w", "decoupled weight decay: θ ← θ − lr·w·θ; none: 0, with filter_scope=layer 0.05", at_least=0),
+    Meaning("w", "decoupled weight decay: θ ← θ − lr·w·θ; none: 0", at_least=0),
 ]
 InitialCovariance = Annotated[
     float | None,
@@ -127,13 +127,13 @@ MODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "observation=samples": {**_FILTER, "rows": 32, "noise": 1.0},
         "observation=outputs": _FILTER,
         "filter_scope=layer": {
-            "lr": 0.003,
-            "rho": 0.3,
+            "lr": 0.0024,
+            "rho": 0.06,
             "rows": 4,
             "memory": 8,
             "curvature_batch": 0.125,
             "momentum": 0.9,
-            "weight_decay": 0.05,
+            "weight_decay": 0.0,
             "other_lr": 0.01,
         },
     }
