@@ -60,7 +60,8 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
 
         Raises:
             GrngError: Shapes that do not fit the likelihood, outputs without a graph, a model in eval mode, or a
-                backward that came first.
+                backward that came first and freed the graph. (Where curvature is measured on a share of the batch,
+                in a forward of the optimizer's own, it does not matter which came first.)
         """
         if self.suspended:
             return

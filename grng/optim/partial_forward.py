@@ -12,14 +12,14 @@ the random state are left as they were. Dropout and stochastic depth draw masks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from grng.curvature.hooks import HookOwner
 from grng.optim.hessian import autocast_dtype, random_state, set_random_state
@@ -38,6 +38,7 @@ class PartialForward(HookOwner):
     def __init__(self, model: nn.Module, due: Callable[[], bool]) -> None:
         super().__init__(due)
         self._inputs: tuple[tuple[Any, ...], Any] | None = None
+        self._seen: list[int] = []  # versions of the inputs before the forward, of the weights after it
         self._moments: dict[nn.Module, list[Moments]] = {}
         self._autocast: torch.dtype | None = None
         self._outputs: Any = None  # the node of the outputs, by which the forward is known again
@@ -55,10 +56,12 @@ class PartialForward(HookOwner):
         if self._listens():
             self.forget()
             self._inputs, self._autocast = (args, kwargs), autocast_dtype(module)
+            self._seen = _versions(tree_leaves(self._inputs))
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._listens() and isinstance(output, Tensor):
             self._outputs = output.grad_fn
+            self._seen += _versions(module.parameters())
 
     def _measure(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._listens() and module.training and args:
@@ -69,7 +72,7 @@ class PartialForward(HookOwner):
             self._moments.setdefault(module, []).append(_moments(args[0], output))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_inputs": None, "_moments": {}, "_outputs": None}
+        return {**super().__getstate__(), "_inputs": None, "_seen": [], "_moments": {}, "_outputs": None}
 
     def run(self, model: nn.Module, outputs: Tensor, samples: int) -> Tensor | None:
         """Return the outputs `[samples, outputs]` for the first samples of the last forward's batch, with their graph.
@@ -81,10 +84,12 @@ class PartialForward(HookOwner):
 
         Returns:
             None where the forward cannot be repeated: the outputs are not those of the model's last one, no input has
-            the batch in front, or BatchNorm's statistics cannot be held (activation checkpointing, SyncBatchNorm).
+            the batch in front, inputs or weights were changed in place since (the inputs maybe by the forward itself),
+            or BatchNorm's statistics cannot be held (activation checkpointing, SyncBatchNorm).
         """
-        inputs, moments, autocast = self._inputs, self._moments, self._autocast
+        inputs, moments, autocast, seen = self._inputs, self._moments, self._autocast, self._seen
         known = inputs is not None and self._repeatable and outputs.grad_fn is self._outputs
+        known = known and seen == _versions([*tree_leaves(inputs), *model.parameters()])
         self.forget()
         if inputs is None or not known:
             return None
@@ -103,11 +108,18 @@ class PartialForward(HookOwner):
     def forget(self) -> None:
         """Forget the last forward's inputs."""
         self._inputs, self._moments, self._outputs, self._repeatable = None, {}, None, True
+        self._seen = []
 
     def close(self) -> None:
         """Remove the hooks."""
         super().close()
         self.forget()
+
+
+def _versions(values: Iterable[Any]) -> list[int]:
+    """Return how often each tensor was written to; one made in inference mode does not count that."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _moments(inputs: Tensor, output: Any) -> Moments:

@@ -19,7 +19,12 @@ from tests.oracles.dense import dense_fisher_categorical, gradient_and_hvp
 from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, mlp, step_of, take_step
 from tests.oracles.per_sample import per_sample_gradients, weighted_gradients
 
-CORRECTED: dict[str, Any] = {"damping_form": "exact", "eigenvalue_correction": True, "curvature_interval": 1}
+CORRECTED: dict[str, Any] = {
+    "damping_form": "exact",
+    "eigenvalue_correction": True,
+    "curvature_interval": 1,
+    "curvature_batch": 1.0,
+}
 PLAIN: dict[str, Any] = {
     "lr": 1.0,
     "momentum": 0.0,
@@ -193,7 +198,8 @@ def test_part_of_the_batch_measures_the_first_samples() -> None:
     model = SmallAttention()
     inputs, targets = class_batch(features=(5, 4), classes=3)
     expected = per_sample_gradients(model, inputs[:3], targets[:3])
-    optimizer = KFAC(model, lr=0.0, ema=0.0, **CORRECTED, fisher="empirical", curvature_batch=0.5)
+    options = {**CORRECTED, "curvature_batch": 0.5}
+    optimizer = KFAC(model, lr=0.0, ema=0.0, **options, fisher="empirical")
     take_step(model, optimizer, inputs, targets)
     for layer in optimizer._partition.layers:
         state = optimizer.state[layer.weight]

@@ -23,6 +23,7 @@ PLAIN: dict[str, Any] = {
     "kl_clip": None,
     "fisher": "exact",
     "curvature_interval": 1,
+    "curvature_batch": 1.0,
     "inverse_interval": 1,
 }
 

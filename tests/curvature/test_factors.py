@@ -17,9 +17,11 @@ from tests.oracles.dense import dense_fisher_categorical, dense_fisher_gaussian
 from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, half_squared_error, mlp, take_step
 
 
-def factors(model: nn.Module, inputs: Tensor, targets: Tensor, **kwargs: Any) -> dict[str, tuple[Tensor, Tensor]]:
+def factors(
+    model: nn.Module, inputs: Tensor, targets: Tensor, *, curvature_batch: float = 1.0, **kwargs: Any
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Take one step with a learning rate of zero and return the batch's factors by layer name."""
-    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_interval=1, **kwargs)
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_interval=1, curvature_batch=curvature_batch, **kwargs)
     loss = half_squared_error if kwargs.get("likelihood") == "gaussian" else nn.functional.cross_entropy
     take_step(model, optimizer, inputs, targets, loss=loss)
     return {

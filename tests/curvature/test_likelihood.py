@@ -86,7 +86,7 @@ def test_one_linear_layer_and_one_sample_have_the_bernoulli_models_dense_fisher(
 def test_sampled_and_empirical_bernoulli_factors_equal_a_loop_over_samples(fisher: Any) -> None:
     model = mlp(sizes=(5, 4))
     inputs, targets = binary_batch()
-    optimizer = KFAC(model, lr=0.0, ema=0.0, fisher=fisher, likelihood="bernoulli", seed=3)
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=1.0, fisher=fisher, likelihood="bernoulli", seed=3)
     take_step(model, optimizer, inputs, targets, loss=binary_cross_entropy)
     outputs = model(inputs).detach()
     draws = torch.rand(outputs.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

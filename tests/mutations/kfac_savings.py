@@ -119,6 +119,22 @@ PART_OF_THE_BATCH = (
     ),
     Mutant(
         "kfac",
+        "the part's forward: repeated on inputs that the forward itself has changed",
+        PARTIAL,
+        "self._seen += _versions(module.parameters())",
+        "self._seen = _versions([*tree_leaves(self._inputs), *module.parameters()])",
+        OF_PARTIAL,
+    ),
+    Mutant(
+        "kfac",
+        "the part's forward: repeated with weights that were changed since",
+        PARTIAL,
+        "seen == _versions([*tree_leaves(inputs), *model.parameters()])",
+        "seen[:1] == _versions([*tree_leaves(inputs), *model.parameters()])[:1]",
+        OF_PARTIAL,
+    ),
+    Mutant(
+        "kfac",
         "the part's forward taken for one of the loop's own",
         WATCHING,
         "self._capture.take(), True, True",

@@ -20,9 +20,11 @@ from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp,
 
 OURS = list(REGISTRY)
 NAMES = [*OURS, "timm:adamp", "timm:lion", "timm:adahessian"]
+# not the defaults: no forward of the optimizer's own
+WHOLE_BATCH: dict[str, Any] = {"curvature_batch": 1.0, "curvature_interval": 2}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in NAMES} | {
     "kfac, exact": ("kfac", {"damping_form": "exact"}),
-    "kfac, newton": ("kfac", {"inverse": "newton"}),
+    "kfac, newton": ("kfac", {**WHOLE_BATCH, "inverse": "newton"}),
     "ring, literal": (
         "ring",
         {
@@ -34,11 +36,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in 
             "other_parameters": "diagonal",
             "kl_clip": 0.01,
             "damping": 1e-3,
+            **WHOLE_BATCH,
         },
     ),
     "kfac, corrected": ("kfac", {"damping_form": "exact", "eigenvalue_correction": True, "inverse_interval": 3}),
     "ring, corrected": ("ring", {"damping_form": "exact", "eigenvalue_correction": True}),
-    "reng, corrected": ("reng", {"damping_form": "exact", "eigenvalue_correction": True, "weight_sharing": "reduce"}),
+    "reng, corrected": (
+        "reng",
+        {**WHOLE_BATCH, "damping_form": "exact", "eigenvalue_correction": True, "weight_sharing": "reduce"},
+    ),
     "reng, finite difference": ("reng", {"hvp": "finite_difference"}),
     "reng, every third step": ("reng", {"regularize_every": 3, "rho_warmup_steps": 4}),
     "gr-sgd, finite difference": ("gr-sgd", {"hvp": "finite_difference"}),
@@ -277,7 +283,7 @@ def test_a_step_that_was_not_observed_says_what_to_call(name: str) -> None:
 @pytest.mark.parametrize("name", OBSERVING)
 def test_misuse_of_observe_says_what_to_do(name: str) -> None:
     model = mlp()
-    optimizer: Any = create_optimizer(name, model)
+    optimizer: Any = create_optimizer(name, model, **(WHOLE_BATCH if name in ("kfac", "ring", "reng") else {}))
     inputs, targets = class_batch()
     outputs = model(inputs)
     with pytest.raises(GrngError, match=r"outputs of shape \[6, 4\] and a int64 tensor of shape \[5\]"):

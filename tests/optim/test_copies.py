@@ -121,7 +121,8 @@ def test_outputs_of_a_model_that_was_copied_apart_are_refused(name: str) -> None
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_amid_a_step_starts_that_step_anew(variant: str, way: str) -> None:
     model = SmallCNN()
-    optimizer = make(variant, model, seed=5, **({"hessian_interval": 2} if variant == "sophia-g" else {}))
+    due = {"sophia-g": {"hessian_interval": 2}, "ring": {"curvature_interval": 2}}  # in the third step
+    optimizer = make(variant, model, seed=5, **due.get(variant, {}))
     steps(model, optimizer, range(2))
     inputs, targets = class_batch(seed=2, **CNN)
     outputs = model(inputs)

@@ -24,6 +24,7 @@ PLAIN: dict[str, Any] = {
     "other_parameters": "diagonal",
     "momentum_form": "step",
     "curvature_interval": 1,
+    "curvature_batch": 1.0,
     "inverse_interval": 1,
 }
 

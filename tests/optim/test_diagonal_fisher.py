@@ -31,7 +31,7 @@ class Scaled(nn.Module):
         return out
 
 
-def estimates(fisher: Any, bits: int, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Tensor:
+def estimates(fisher: Any, bits: int, monkeypatch: pytest.MonkeyPatch, share: float = 1.0) -> Tensor:
     """The batch's estimate for every outcome of so many fair coins, `[2^bits, 4]`."""
     found = []
     for pattern in itertools.product((0.25, 0.75), repeat=bits):
@@ -40,7 +40,7 @@ def estimates(fisher: Any, bits: int, monkeypatch: pytest.MonkeyPatch, **options
         def toss(shape: tuple[int, ...], device: torch.device, coins: Any = coins) -> Tensor:
             return torch.tensor([next(coins) for _ in range(math.prod(shape))], dtype=torch.float64).reshape(shape)
 
-        optimizer = KFAC(model, lr=0.0, ema=0.0, fisher=fisher, other_parameters="diagonal", **options)
+        optimizer = KFAC(model, lr=0.0, ema=0.0, fisher=fisher, other_parameters="diagonal", curvature_batch=share)
         monkeypatch.setattr(optimizer, "uniforms", toss)
         take_step(model, optimizer, *class_batch(features=(4,), classes=CLASSES, batch=BATCH))
         found.append(optimizer.state[model.scale]["fisher"])
@@ -75,5 +75,5 @@ def test_part_of_the_batch_measures_its_own_samples(monkeypatch: pytest.MonkeyPa
     model = Scaled()
     cotangent = model(inputs).detach().softmax(dim=1) - nn.functional.one_hot(targets, CLASSES)
     expected = per_sample_gradients(model, inputs, cotangent)["scale"][:2].square().mean(dim=0)
-    found = estimates("empirical", 2, monkeypatch, curvature_batch=0.5)  # ⌈1.5⌉ of 3
+    found = estimates("empirical", 2, monkeypatch, share=0.5)  # ⌈1.5⌉ of 3
     torch.testing.assert_close(found.mean(dim=0), expected, rtol=1e-10, atol=0)

@@ -16,7 +16,7 @@ from tests.oracles.nets import class_batch, mlp, take_step
 
 NAMES = ["kfac", "ring", "reng"]
 EMA = 0.8
-EVERY: dict[str, Any] = {"curvature_interval": 2, "inverse_interval": 3, "ema": EMA}
+EVERY: dict[str, Any] = {"curvature_interval": 2, "curvature_batch": 1.0, "inverse_interval": 3, "ema": EMA}
 
 
 def inverse(factor: Tensor, damping: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ def test_the_diagonal_fisher_is_the_mean_of_the_squared_gradients_of_all_labels(
     found = [torch.zeros_like(p) for p in own]
     for labels in itertools.product(range(CLASSES), repeat=batch):
         weight = math.prod(float(probabilities[b, y]) for b, y in enumerate(labels))
-        optimizer = KFAC(model, lr=0.0, other_parameters="diagonal")
+        optimizer = KFAC(model, lr=0.0, other_parameters="diagonal", curvature_batch=1.0)
         drawn = _uniforms_for(labels, probabilities)
         monkeypatch.setattr(optimizer, "uniforms", _always(drawn))
         optimizer.observe(model(inputs), targets)

@@ -49,14 +49,18 @@ def _plain(inplace: bool) -> nn.Module:
     ).double()
 
 
+# a share of every micro-batch would be other samples than that share of the joined batch
+ALL_SAMPLES: dict[str, Any] = {"fisher": "empirical", "curvature_batch": 1.0, "curvature_interval": 2}
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("kfac", {"fisher": "empirical", "other_parameters": "diagonal"}),
-        ("ring", {"fisher": "empirical"}),
-        ("kfac", {"fisher": "empirical", "damping_form": "exact", "eigenvalue_correction": True}),
-        ("reng", {"fisher": "empirical", "rho": 0.0}),
-        ("reng", {"fisher": "empirical", "rho": 0.3}),
+        ("kfac", {**ALL_SAMPLES, "other_parameters": "diagonal"}),
+        ("ring", ALL_SAMPLES),
+        ("kfac", {**ALL_SAMPLES, "damping_form": "exact", "eigenvalue_correction": True}),
+        ("reng", {**ALL_SAMPLES, "rho": 0.0}),
+        ("reng", {**ALL_SAMPLES, "rho": 0.3}),
         ("gr-sgd", {"rho": 0.3}),
         ("gr-adamw", {"rho": 0.3}),
         ("r-kalman", {}),
@@ -95,7 +99,7 @@ def test_a_layer_used_twice_accumulates_its_uses() -> None:
 
     model = Twice()
     inputs, targets = class_batch(features=(4,), classes=3)
-    optimizer = KFAC(model, lr=0.0, ema=0.0, fisher="exact")
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=1.0, fisher="exact")
     take_step(model, optimizer, inputs, targets)
     first = torch.cat([inputs, torch.ones(6, 1, dtype=torch.float64)], dim=1)
     hidden = torch.cat([torch.tanh(model.layer(inputs)), torch.ones(6, 1, dtype=torch.float64)], dim=1).detach()

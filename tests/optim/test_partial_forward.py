@@ -15,6 +15,8 @@ from grng.errors import GrngError
 from grng.optim.kfac import KFAC
 from grng.optim.natural import NaturalGradient
 from grng.optim.ring import RING
+from tests.optim.test_contract import VARIANTS
+from tests.optim.test_contract import make as make_variant
 from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
 
 
@@ -217,6 +219,108 @@ def test_outputs_of_an_earlier_forward_are_not_taken_for_the_last_ones() -> None
     model(100 * inputs)
     with pytest.raises(GrngError, match="last forward"):
         optimizer.observe(outputs, targets)
+
+
+REPEATING = [*(v for v in VARIANTS if v.startswith(("kfac", "ring", "reng"))), "r-kalman, layer"]
+
+
+@pytest.mark.parametrize("variant", REPEATING)
+def test_observing_after_the_backward_measures_the_same_bit_for_bit(variant: str) -> None:
+    found = []
+    for late in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(Normalised(), nn.Dropout(0.5)).train()
+        often = {} if variant.startswith("r-kalman") else {"curvature_interval": 1}
+        optimizer = make_variant(variant, model, seed=1, curvature_batch=0.3, **often)
+        for step in range(3):
+            inputs, targets = class_batch(features=(2, 9, 8), classes=3, batch=12, seed=step)
+
+            def closure(model: nn.Module = model, inputs: Tensor = inputs, targets: Tensor = targets) -> float:
+                loss = F.cross_entropy(model(inputs), targets)
+                loss.backward()
+                return float(loss.detach())
+
+            outputs = model(inputs)
+            loss = F.cross_entropy(outputs, targets)
+            if not late:
+                optimizer.observe(outputs, targets)
+            loss.backward(create_graph=optimizer.is_second_order)
+            if late:
+                optimizer.observe(outputs, targets)
+            optimizer.step(closure if optimizer.needs_closure else None)
+            optimizer.zero_grad()
+        states = [optimizer.state[p] for p in model.parameters()]
+        measured = [state[key] for state in states for key in ("A", "G", "fisher", "rows") if key in state]
+        assert measured
+        found.append(flat([*model.parameters(), *model.buffers(), *measured]))
+    assert torch.equal(*found)
+
+
+def test_a_forward_that_changes_its_input_is_not_repeated_on_what_it_left() -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.head = nn.Linear(5, 4).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x -= 0.5
+            out: Tensor = self.head(2.0 * x)
+            return out
+
+    model, (inputs, targets) = Centred(), class_batch(batch=8)
+    rows = torch.cat([2.0 * (inputs[:4] - 0.5), torch.ones(4, 1, dtype=torch.float64)], dim=1)
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=0.5)
+    take_step(model, optimizer, inputs, targets)
+    torch.testing.assert_close(optimizer.state[model.head.weight]["A"][0], rows.mT @ rows / 4)
+
+
+def test_inputs_overwritten_after_the_backward_are_not_measured() -> None:
+    model, (inputs, targets) = mlp(), class_batch(batch=8)
+    hidden = torch.cat([torch.tanh(model[0](inputs[:4])), torch.ones(4, 1, dtype=torch.float64)], dim=1).detach()
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=0.5)
+    outputs = model(inputs)
+    F.cross_entropy(outputs, targets).backward()
+    inputs.mul_(2.0)
+    optimizer.observe(outputs, targets)
+    optimizer.step()
+    torch.testing.assert_close(optimizer.state[model.get_parameter("2.weight")]["A"][0], hidden.mT @ hidden / 4)
+    reasons = {row.parameter: row.reason for row in optimizer.coverage().rows}
+    assert reasons["0.weight"] == "Linear whose input is changed in place after it"
+
+
+def test_weights_changed_after_the_backward_are_not_measured() -> None:
+    model, (inputs, targets) = mlp(), class_batch(batch=8)
+    optimizer = KFAC(model, curvature_batch=0.5)
+    outputs = model(inputs)
+    F.cross_entropy(outputs, targets).backward()
+    with torch.no_grad():
+        model.get_parameter("0.weight").mul_(2.0)
+    with pytest.raises(GrngError, match="called after backward"):
+        optimizer.observe(outputs, targets)
+
+
+def test_inputs_made_in_inference_mode_are_taken_too() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.head = nn.Linear(5, 4).double()
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            out: Tensor = self.head(x.masked_fill(mask.clone(), 0.0))
+            return out
+
+    model, (inputs, targets) = Masked(), class_batch(batch=8)
+    with torch.inference_mode():
+        mask = inputs > 1.0
+    rows = torch.cat([inputs[:4].masked_fill(mask[:4], 0.0), torch.ones(4, 1, dtype=torch.float64)], dim=1)
+    optimizer = KFAC(model, lr=0.0, ema=0.0, curvature_batch=0.5)
+    outputs = model(inputs, mask)
+    optimizer.observe(outputs, targets)
+    F.cross_entropy(outputs, targets).backward()
+    optimizer.step()
+    torch.testing.assert_close(optimizer.state[model.head.weight]["A"][0], rows.mT @ rows / 4)
 
 
 def test_a_layer_that_the_repeated_forward_drops_keeps_its_rule() -> None:

@@ -18,6 +18,7 @@ from grng.optim import processes
 from grng.optim.processes import Processes
 from grng.optim.registry import REGISTRY
 from grng.optimizers import create_optimizer
+from tests.optim.test_contract import WHOLE_BATCH
 from tests.oracles.joint_training import NETS, WORLD, Case, counted_messages, in_process, take_joint_step, train
 from tests.oracles.nets import class_batch, mlp, take_step
 
@@ -55,6 +56,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "r-kalman, layer": ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 4, "memory": 3}),
 }
 ALL: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in REGISTRY} | SETTINGS
+# a share of the batch is a share of every process's part: other samples than that share of the joined batch
+LAYERWISE = ("kfac", "ring", "reng")
+ALL |= {name: (of, WHOLE_BATCH | given) for name, (of, given) in ALL.items() if of in LAYERWISE}
 # Unequal parts cut at other places than the joined batch would be; one row a sample needs no cut.
 CUT_BY_SAMPLE = {"r-kalman, samples", "r-kalman, layer"}
 
@@ -88,6 +92,8 @@ for _name in (
     CASES[f"{_name}; unused layers"] = Case(
         *ALL[_name], net="branch", ddp={"find_unused_parameters": True}, joined=False
     )
+for _name in LAYERWISE:  # by default: a quarter of every part, in the first and in the last step
+    CASES[f"{_name}; a share of every part"] = Case(_name, sizes=((5, 3),), steps=5, joined=False)
 for _name in ("ring", "reng", "reng, finite difference", "gr-sgd", "gr-sgd, finite difference", "sam", "sophia-h"):
     CASES[f"{_name}; gradients in the bucket"] = Case(*ALL[_name], ddp={"gradient_as_bucket_view": True})
 for _name in ("kfac", "sophia-g", "gr-adamw, after a step", "r-kalman, information", "r-kalman, outputs"):
@@ -103,7 +109,7 @@ early: dict[str, Any] = {}
 def make_early(rank: int) -> None:
     """Make an optimizer while there is no process group yet."""
     early["model"] = mlp()
-    early["optimizer"] = create_optimizer("ring", early["model"], seed=3)
+    early["optimizer"] = create_optimizer("ring", early["model"], seed=3, **WHOLE_BATCH)
 
 
 def train_early(rank: int) -> list[Tensor]:
@@ -266,7 +272,7 @@ def test_parameters_and_state_are_the_same_in_every_process(name: str, two: list
 
 def test_a_process_group_may_be_made_after_the_optimizer(two: list[dict[str, Any]]) -> None:
     model, case = mlp(), Case("ring", net="mlp")
-    optimizer: Any = create_optimizer("ring", model, seed=3)
+    optimizer: Any = create_optimizer("ring", model, seed=3, **WHOLE_BATCH)
     for step in range(2):
         optimizer.zero_grad()
         take_joint_step(model, None, optimizer, case.dealt(step, None), 8)

@@ -34,6 +34,7 @@ def test_ring_reaches_zero_training_loss_at_a_geometric_rate(rho: float) -> None
         kl_clip=None,
         ema=0.0,
         curvature_interval=1,
+        curvature_batch=1.0,
         inverse_interval=1,
         fisher="exact",
         likelihood="gaussian",

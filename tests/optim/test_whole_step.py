@@ -140,6 +140,7 @@ def test_five_steps_equal_the_reference(case: str, name: str) -> None:
         "damping": LAMBDA,
         "ema": EMA,
         "curvature_interval": 1,
+        "curvature_batch": 1.0,
         "inverse_interval": 1,
         "kl_clip": options["kappa"],
         "step_norm": "rms" if options["rms"] else "none",
