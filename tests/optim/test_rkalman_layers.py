@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -17,16 +18,23 @@ from tests.oracles.dense import per_sample_gradients
 from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
 
 LAYER: dict[str, Any] = {"observation": "samples", "filter_scope": "layer"}
+GLOBAL: dict[str, Any] = {"observation": "samples", "filter_scope": "global"}
+WHOLE: dict[str, Any] = {**LAYER, "curvature_batch": 1.0}
 
 
 @pytest.mark.parametrize("make", [mlp, SmallCNN], ids=["mlp", "cnn"])
-@pytest.mark.parametrize(("rows", "memory", "rho"), [(3, 2, 0.3), (4, 3, 1e-3), (6, 1, 10.0), (2, 2, 0.0)])
-def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: int, rho: float) -> None:
+@pytest.mark.parametrize(
+    ("rows", "memory", "rho", "share"),
+    [(3, 2, 0.3, 1.0), (4, 3, 1e-3, 1.0), (6, 1, 10.0, 1.0), (2, 2, 0.0, 1.0), (3, 2, 0.3, 0.6), (2, 3, 1e-3, 0.3)],
+)
+def test_the_step_is_that_of_the_dense_posterior(
+    make: Any, rows: int, memory: int, rho: float, share: float
+) -> None:
     features, classes = ((5,), 4) if make is mlp else ((2, 9, 8), 3)
     model, lr, decay = make(), 0.01, 0.1
-    optimizer = RKalman(
-        model, **LAYER, rows=rows, memory=memory, rho=rho, lr=lr, momentum=0.8, weight_decay=decay, seed=4
-    )
+    options = {"rows": rows, "memory": memory, "rho": rho, "lr": lr, "momentum": 0.8, "weight_decay": decay}
+    optimizer = RKalman(model, **LAYER, **options, curvature_batch=share, seed=4)
+    observed = math.ceil(6 * share)
     draws = torch.Generator().manual_seed(4)
     names = {name for name, p in model.named_parameters() if p.dim() > 1 and name != "scale"}
     twin = make()
@@ -38,11 +46,11 @@ def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: i
     for step in range(memory + 3):
         inputs, targets = class_batch(features=features, classes=classes, seed=step)
         outputs = model(inputs)
-        uniforms = torch.rand(6, generator=draws, dtype=torch.float64)
-        probabilities = outputs.detach().softmax(dim=1)
+        uniforms = torch.rand(observed, generator=draws, dtype=torch.float64)
+        probabilities = outputs.detach()[:observed].softmax(dim=1)
         labels = (uniforms[:, None] > probabilities.cumsum(dim=1)).sum(dim=1)
-        sampled = per_sample_gradients(model, inputs, probabilities - F.one_hot(labels, classes))
-        sizes = list(SampleGroups.split(6, rows).sizes)
+        sampled = per_sample_gradients(model, inputs[:observed], probabilities - F.one_hot(labels, classes))
+        sizes = list(SampleGroups.split(observed, rows).sizes)
         loss = F.cross_entropy(outputs, targets)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         twin.load_state_dict(model.state_dict())
@@ -74,7 +82,7 @@ def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: i
 
 def test_rows_are_forgotten_in_order_and_an_uneven_last_batch_is_no_row_of_zeros() -> None:
     model = mlp()
-    optimizer = RKalman(model, **LAYER, rows=4, memory=2)
+    optimizer = RKalman(model, **WHOLE, rows=4, memory=2)
     weight, head = model.get_parameter("0.weight"), model.get_parameter("2.weight")
     for step, batch in enumerate((6, 6, 6, 3, 6)):
         take_step(model, optimizer, *class_batch(batch=batch, seed=step))
@@ -118,7 +126,7 @@ def test_coverage_names_what_has_a_filter_and_why_the_rest_has_none() -> None:
     }
     summary = optimizer.coverage().summary()  # type: ignore[union-attr]
     assert summary.startswith("2 of 3 layers, 75.0 % of parameters in layer filters; adamw: ")
-    assert RKalman(mlp(), observation="samples").coverage() is None
+    assert RKalman(mlp(), **GLOBAL).coverage() is None
 
 
 def test_a_group_s_learning_rate_scales_both_rules() -> None:
@@ -127,7 +135,7 @@ def test_a_group_s_learning_rate_scales_both_rules() -> None:
     assert {group["rule"]: group["lr"] for group in optimizer.param_groups} == {"filter": 0.0015, "adamw": 0.01}
 
 
-@pytest.mark.parametrize("options", [LAYER, {"observation": "samples"}], ids=["layer", "global"])
+@pytest.mark.parametrize("options", [WHOLE, GLOBAL], ids=["layer", "global"])
 @pytest.mark.parametrize("parts", [(6, 6), (3, 3, 3, 3)])
 def test_micro_batches_add_up_to_the_joined_batch_where_rows_divide_them(
     options: dict[str, Any], parts: tuple[int, ...]
@@ -148,24 +156,28 @@ def test_micro_batches_add_up_to_the_joined_batch_where_rows_divide_them(
 
 # --- which hyperparameter has an effect in which mode
 
+LOSS: dict[str, Any] = {"observation": "loss"}
+
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"rows": 4}, "rows has no effect with observation=loss"),
-        ({"noise": 1.0}, "noise has no effect with observation=loss"),
-        ({"memory": 4}, "memory has no effect with observation=loss"),
-        ({"other_lr": 0.01}, "other_lr has no effect with observation=loss"),
-        ({"observation": "samples", "noise_ema": 0.9}, "noise_ema has no effect with observation=samples"),
-        ({"observation": "samples", "memory": 2}, "memory has no effect with observation=samples"),
+        ({**LOSS, "rows": 4}, "rows has no effect with observation=loss"),
+        ({**LOSS, "noise": 1.0}, "noise has no effect with observation=loss"),
+        ({**LOSS, "memory": 4}, "memory has no effect with observation=loss"),
+        ({**LOSS, "other_lr": 0.01}, "other_lr has no effect with observation=loss"),
+        ({**LOSS, "curvature_batch": 0.5}, "curvature_batch has no effect with observation=loss"),
+        ({**GLOBAL, "noise_ema": 0.9}, "noise_ema has no effect with observation=samples"),
+        ({**GLOBAL, "memory": 2}, "memory has no effect with observation=samples"),
+        ({**GLOBAL, "curvature_batch": 0.5}, "curvature_batch has no effect with observation=samples"),
         ({"observation": "outputs", "rows": 2}, "rows has no effect with observation=outputs"),
         ({"observation": "outputs", "noise": 2.0}, "noise has no effect with observation=outputs"),
+        ({"observation": "outputs", "curvature_batch": 0.5}, "curvature_batch has no effect with observation=outputs"),
         ({**LAYER, "initial_covariance": 0.1}, "initial_covariance has no effect with filter_scope=layer"),
         ({**LAYER, "forgetting": 0.99}, "forgetting has no effect with filter_scope=layer"),
         ({**LAYER, "noise": 1.0}, "noise has no effect with filter_scope=layer"),
         ({**LAYER, "covariance": "block"}, "covariance has no effect with filter_scope=layer"),
         ({**LAYER, "update": "none"}, "update has no effect with filter_scope=layer"),
-        ({"filter_scope": "layer"}, "Choose observation=samples"),
     ],
 )
 def test_what_has_no_effect_in_a_mode_is_refused(given: dict[str, Any], message: str) -> None:
@@ -178,10 +190,11 @@ def test_what_has_no_effect_in_a_mode_is_refused(given: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"lr": 2.0, "rho": 0.17, "initial_covariance": 0.14, "noise_ema": 0.9, "rows": None, "momentum": 0.9}),
-        ({"observation": "samples"}, {"lr": 1.0, "rows": 32, "noise": 1.0, "noise_ema": None, "memory": None}),
-        ({"update": "information"}, {"noise_ema": None, "forgetting": 0.9, "initial_covariance": 0.006}),
-        (LAYER, {"lr": 0.003, "rho": 0.3, "rows": 16, "memory": 4, "momentum": 0.9, "other_lr": 0.01}),
+        (LOSS, {"lr": 2.0, "rho": 0.17, "initial_covariance": 0.14, "noise_ema": 0.9, "rows": None, "momentum": 0.9}),
+        (GLOBAL, {"lr": 1.0, "rows": 32, "noise": 1.0, "noise_ema": None, "memory": None, "curvature_batch": None}),
+        ({**LOSS, "update": "information"}, {"noise_ema": None, "forgetting": 0.9, "initial_covariance": 0.006}),
+        (LAYER, {"lr": 0.003, "rho": 0.3, "rows": 4, "memory": 8, "momentum": 0.9, "other_lr": 0.01}),
+        (LAYER, {"curvature_batch": 0.125, "weight_decay": 0.05, "noise": None, "initial_covariance": None}),
         ({**LAYER, "rho": 0.0, "rows": 8}, {"rho": 0.0, "rows": 8, "initial_covariance": None}),
     ],
 )
