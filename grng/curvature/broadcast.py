@@ -73,6 +73,8 @@ def meeting_points(root: Any, parameters: Sequence[nn.Parameter]) -> dict[nn.Par
         For every parameter that is used in known operations only: all of them. A parameter that is not in the graph
         at all has an empty list.
     """
+    if not parameters:
+        return {}
     users: dict[Any, list[tuple[Any, int]]] = {}
     leaves: dict[nn.Parameter, Any] = {}
     asked, seen, waiting = set(parameters), {root}, [root]

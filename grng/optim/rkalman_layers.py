@@ -1,16 +1,17 @@
 """`filter_scope="layer"`: one filter a layer that keeps its rows, and with them the correlations between its weights.
 
     h_j = Σ_{b∈j} ∇ℓ̂_b / √n_j     for group j of n_j samples, ℓ̂ the loss for labels *sampled* from the model
+                                   of the first ⌈f·B⌉ samples, in a forward of their own: see `partial_forward`
     posterior precision  λ_i I + Hᵀ H,    H the last k blocks of r rows (the oldest is forgotten),
                          λ_i = ρ · mean_j ‖h_j‖²        the regulariser, scale-free
     m ← β m + (1−β) g,  V = β m + (1−β) g               Nesterov's momentum
     δ_i = −(V − Hᵀ (H Hᵀ + λ_i I)⁻¹ H V),  scaled to root-mean-square 1;   θ ← θ − lr·w·θ + lr·δ_i
 
 δ_i is λ_i times the posterior covariance applied to −V (Woodbury), so only (k r) × (k r) is ever solved and no Fisher
-matrix is formed. The layers are those with a product rule (Linear, Conv2d); their biases and all else take AdamW.
+matrix is formed. E h_j h_jᵀ is the Fisher matrix of one sample, whatever n_j is: gradients for labels sampled from the
+model have mean zero, so that those of a group add up without correlation. That makes few samples a step enough.
 
-A weight's state: `rows` `[k·r, entries]`, a ring of k blocks, zero where nothing was observed yet; `gram` = H Hᵀ;
-`filled` `[k]`, the rows of each block; `block`, which is written next.
+The layers are those with a product rule (Linear, Conv2d); their biases and all else take AdamW.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer, find_layers
-from grng.curvature.precision import wide, wide_zeros
+from grng.curvature.precision import wide
+from grng.curvature.row_gradients import RowGradients
 from grng.optim.adamw_rule import adamw_step
-from grng.optim.rkalman_rows import GatheredRows, positive_factor
+from grng.optim.rkalman_filter import Tensors
+from grng.optim.rkalman_posterior import Posterior
+from grng.optim.rkalman_rows import GatheredRows
 from grng.optim.units import Partition, Unit
+from grng.optim.update import move, nesterov, normalise
 
 if TYPE_CHECKING:
     from grng.optim.rkalman import RKalman
 
-SMALLEST_RMS = 1e-12
 RULE = "filter"
 
 
@@ -90,64 +93,29 @@ class LayerFilter:
         weights = [layer.weight for layer in optimizer.watched]
         rows, sizes = self._gathered.merged(self.rows, optimizer.processes, weights)
         self._gathered, self._dampings = GatheredRows(), []
+        vectors: Tensors = {}
         for group in optimizer.param_groups:
             gradients = {p: p.grad.detach() for p in group["params"] if p.grad is not None}
             if group["rule"] != RULE:
                 adamw_step(group, gradients, optimizer.state)
                 continue
-            for p, gradient in gradients.items():
-                state = optimizer.state[p]
-                if p in rows:
-                    self._push(state, rows[p].flatten(1), sizes)
-                vector = _with_momentum(state, p, gradient, group["momentum"])
-                step = self._filtered(state, vector.flatten(), report=optimizer.collect_diagnostics)
-                rms = step.square().mean().sqrt().clamp(min=SMALLEST_RMS)
-                if group["weight_decay"]:
-                    p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                p.sub_((step / rms).reshape(p.shape).to(p.dtype), alpha=group["lr"])
+            mixed = nesterov(optimizer.state, list(gradients), list(map(wide, gradients.values())), group["momentum"])
+            vectors |= zip(gradients, mixed, strict=True)
+        steps = self._steps(optimizer, vectors, rows, sizes)
+        normalise([[step] for step in steps.values()])
+        for group in optimizer.param_groups:
+            members = [p for p in group["params"] if p in steps]
+            move(group, optimizer.state, members, [steps[p] for p in members], momentum_of_step=False)
 
-    def _push(self, state: dict[str, Any], rows: Tensor, sizes: Sequence[int]) -> None:
-        """Overwrite the oldest block by these rows over √(group size), and bring H Hᵀ up to date."""
-        if not bool(torch.isfinite(torch.linalg.vector_norm(rows))):
-            self.failed_solves += 1
-            return
-        if "rows" not in state:
-            total = self.memory * self.rows
-            state["rows"] = rows.new_zeros(total, rows.shape[1])
-            state["gram"] = rows.new_zeros(total, total)
-            state["filled"] = torch.zeros(self.memory, dtype=torch.int64)
-            state["block"] = 0
-        start, end = state["block"] * self.rows, (state["block"] + 1) * self.rows
-        block = state["rows"][start:end]
-        scales = torch.tensor(sizes, dtype=rows.dtype, device=rows.device).rsqrt()
-        torch.mul(rows, scales[:, None], out=block[: len(rows)])
-        block[len(rows) :] = 0.0
-        products = block @ state["rows"].mT
-        state["gram"][start:end] = products
-        state["gram"][:, start:end] = products.mT
-        state["filled"][state["block"]] = len(rows)
-        state["block"] = (state["block"] + 1) % self.memory
-
-    def _filtered(self, state: dict[str, Any], vector: Tensor, *, report: bool) -> Tensor:
-        """Return V − Hᵀ (H Hᵀ + λ I)⁻¹ H V; V itself where no row was ever observed."""
-        if "rows" not in state:
-            return vector
-        rows, gram = state["rows"], state["gram"]
-        vector = vector.to(rows.dtype)
-        damping = self.rho * gram.diagonal().sum() / int(state["filled"].sum())  # ρ · mean ‖h_j‖²
-        if report:
-            self._dampings.append(float(damping))
-        damped = gram.clone()
-        damped.diagonal().add_(damping)
-        # rows that were never written are zero and, where nothing else keeps them regular, must not be singular
-        damped.diagonal().masked_fill_(damped.diagonal() == 0, 1.0)
-        factor = positive_factor(damped)
-        if factor is None:
-            self.failed_solves += 1
-            return vector
-        weights = torch.cholesky_solve((rows @ vector)[:, None], factor)[:, 0]
-        filtered: Tensor = vector - weights @ rows
-        return filtered
+    def _steps(self, optimizer: RKalman, vectors: Tensors, rows: RowGradients, sizes: Sequence[int]) -> Tensors:
+        steps: Tensors = {}
+        for dtype in dict.fromkeys(vector.dtype for vector in vectors.values()):
+            posterior = Posterior(optimizer.state, rho=self.rho, rows=self.rows, memory=self.memory)
+            steps |= posterior.steps({p: v for p, v in vectors.items() if v.dtype == dtype}, rows, sizes)
+            self.failed_solves += posterior.failed
+            if optimizer.collect_diagnostics and posterior.dampings is not None:
+                self._dampings += posterior.dampings.tolist()
+        return steps
 
     # --- what is reported and saved
 
@@ -179,14 +147,3 @@ def _partition(model: nn.Module, held: Sequence[nn.Parameter]) -> Partition:
     units = [Unit(layer.weight, (layer.weight,), layer) for layer in layers]
     covered = {layer.weight for layer in layers}
     return Partition((*units, *(Unit(p, (p,)) for p in held if p not in covered)), {**reasons, **biases})
-
-
-def _with_momentum(state: dict[str, Any], p: nn.Parameter, gradient: Tensor, decay: float) -> Tensor:
-    """Move m, and return V = β m + (1−β) g."""
-    gradient = wide(gradient)
-    if decay == 0.0:
-        return gradient
-    if "momentum_buffer" not in state:
-        state["momentum_buffer"] = wide_zeros(p)
-    buffer: Tensor = state["momentum_buffer"].mul_(decay).add_(gradient, alpha=1.0 - decay)
-    return buffer * decay + gradient * (1.0 - decay)

@@ -173,12 +173,15 @@ def check_modes(values: Mapping[str, Any]) -> None:
             hint="Choose observation=samples, or leave filter_scope out.",
         )
     mode = mode_of(values)
+    layer = mode == "filter_scope=layer"
+    # whoever wrote neither is told where it comes from
+    said = f"{mode} (the default with observation=samples)" if layer and values["filter_scope"] is None else mode
     for name in BY_MODE:
         if name not in MODES[mode]:
-            refuse_ineffective(values, name, neutral=None, because=mode)
-    if mode == "filter_scope=layer":
-        refuse_ineffective(values, "covariance", neutral="diagonal", because=f"{mode}, which keeps rows instead")
-        refuse_ineffective(values, "update", neutral="joint", because=f"{mode}, which keeps rows instead")
+            refuse_ineffective(values, name, neutral=None, because=said)
+    if layer:
+        refuse_ineffective(values, "covariance", neutral="diagonal", because=f"{said}, which keeps rows instead")
+        refuse_ineffective(values, "update", neutral="joint", because=f"{said}, which keeps rows instead")
     if mode == "observation=loss" and values["update"] == "information":
         refuse_ineffective(values, "noise_ema", neutral=None, because="update=information, which has no noise R")
 

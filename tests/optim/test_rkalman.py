@@ -14,6 +14,7 @@ from grng.optim.rkalman import RKalman
 from tests.oracles.nets import class_batch, flat, half_squared_error, mlp, take_step
 
 FILTER: dict[str, Any] = {
+    "observation": "loss",
     "momentum": 0.0,
     "lr": 1.0,
     "rho": 0.0,
@@ -79,6 +80,7 @@ def test_regularisation_adds_the_precision_b_rho_g_squared(covariance: Any) -> N
     grads = torch.autograd.grad(F.cross_entropy(model(inputs), targets), list(model.parameters()))
     optimizer = RKalman(
         model,
+        observation="loss",
         lr=1.0,
         rho=rho,
         initial_covariance=0.05,
@@ -105,6 +107,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(
     update: Any, covariance: Any, momentum: float
 ) -> None:
     options: dict[str, Any] = {
+        "observation": "loss",
         "lr": 0.5,
         "rho": 0.2,
         "initial_covariance": 0.05,
@@ -168,7 +171,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(
 
 def test_the_variance_never_exceeds_its_start_and_never_turns_negative() -> None:
     model = mlp()
-    optimizer = RKalman(model, lr=1.0, initial_covariance=10.0, process_noise=5.0, rho=0.0)
+    optimizer = RKalman(model, observation="loss", lr=1.0, initial_covariance=10.0, process_noise=5.0, rho=0.0)
     for step in range(20):
         take_step(model, optimizer, *class_batch(seed=step))
         for p in model.parameters():
@@ -179,4 +182,4 @@ def test_the_variance_never_exceeds_its_start_and_never_turns_negative() -> None
 
 def test_a_noise_average_without_effect_is_refused() -> None:
     with pytest.raises(HyperparameterError, match="noise_ema has no effect with update=information"):
-        RKalman(mlp(), update="information", noise_ema=0.5)
+        RKalman(mlp(), observation="loss", update="information", noise_ema=0.5)

@@ -1,7 +1,8 @@
-"""One filter a layer: the dense posterior step of kept rows, to 1e-10; AdamW for the rest; modes and what they refuse."""
+"""One filter a layer: the dense posterior step of kept rows, to 1e-10; AdamW for the rest."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,23 +11,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grng.curvature.sample_groups import SampleGroups
-from grng.errors import HyperparameterError
 from grng.optim.rkalman import RKalman
-from grng.optimizers import resolve_hyperparameters
 from tests.oracles.dense import per_sample_gradients
 from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
 
 LAYER: dict[str, Any] = {"observation": "samples", "filter_scope": "layer"}
+GLOBAL: dict[str, Any] = {"observation": "samples", "filter_scope": "global"}
+WHOLE: dict[str, Any] = {**LAYER, "curvature_batch": 1.0}
 
 
 @pytest.mark.parametrize("make", [mlp, SmallCNN], ids=["mlp", "cnn"])
-@pytest.mark.parametrize(("rows", "memory", "rho"), [(3, 2, 0.3), (4, 3, 1e-3), (6, 1, 10.0), (2, 2, 0.0)])
-def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: int, rho: float) -> None:
+@pytest.mark.parametrize(
+    ("rows", "memory", "rho", "share"),
+    [(3, 2, 0.3, 1.0), (4, 3, 1e-3, 1.0), (6, 1, 10.0, 1.0), (2, 2, 0.0, 1.0), (3, 2, 0.3, 0.6), (2, 3, 1e-3, 0.3)],
+)
+def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: int, rho: float, share: float) -> None:
     features, classes = ((5,), 4) if make is mlp else ((2, 9, 8), 3)
     model, lr, decay = make(), 0.01, 0.1
-    optimizer = RKalman(
-        model, **LAYER, rows=rows, memory=memory, rho=rho, lr=lr, momentum=0.8, weight_decay=decay, seed=4
-    )
+    options: dict[str, Any] = {
+        "rows": rows,
+        "memory": memory,
+        "rho": rho,
+        "lr": lr,
+        "momentum": 0.8,
+        "weight_decay": decay,
+    }
+    optimizer = RKalman(model, **LAYER, **options, curvature_batch=share, seed=4)
+    observed = math.ceil(6 * share)
     draws = torch.Generator().manual_seed(4)
     names = {name for name, p in model.named_parameters() if p.dim() > 1 and name != "scale"}
     twin = make()
@@ -38,11 +49,11 @@ def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: i
     for step in range(memory + 3):
         inputs, targets = class_batch(features=features, classes=classes, seed=step)
         outputs = model(inputs)
-        uniforms = torch.rand(6, generator=draws, dtype=torch.float64)
-        probabilities = outputs.detach().softmax(dim=1)
+        uniforms = torch.rand(observed, generator=draws, dtype=torch.float64)
+        probabilities = outputs.detach()[:observed].softmax(dim=1)
         labels = (uniforms[:, None] > probabilities.cumsum(dim=1)).sum(dim=1)
-        sampled = per_sample_gradients(model, inputs, probabilities - F.one_hot(labels, classes))
-        sizes = list(SampleGroups.split(6, rows).sizes)
+        sampled = per_sample_gradients(model, inputs[:observed], probabilities - F.one_hot(labels, classes))
+        sizes = list(SampleGroups.split(observed, rows).sizes)
         loss = F.cross_entropy(outputs, targets)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         twin.load_state_dict(model.state_dict())
@@ -74,12 +85,12 @@ def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: i
 
 def test_rows_are_forgotten_in_order_and_an_uneven_last_batch_is_no_row_of_zeros() -> None:
     model = mlp()
-    optimizer = RKalman(model, **LAYER, rows=4, memory=2)
+    optimizer = RKalman(model, **WHOLE, rows=4, memory=2)
     weight, head = model.get_parameter("0.weight"), model.get_parameter("2.weight")
     for step, batch in enumerate((6, 6, 6, 3, 6)):
         take_step(model, optimizer, *class_batch(batch=batch, seed=step))
     state = optimizer.state[weight]
-    assert state["filled"].tolist() == [4, 3]
+    assert state["filled"] == [4, 3]
     assert state["rows"].shape == (8, 35)
     assert state["rows"][:7].abs().sum(dim=1).min() > 0
     assert torch.equal(state["rows"][7], torch.zeros(35, dtype=torch.float64))
@@ -87,7 +98,7 @@ def test_rows_are_forgotten_in_order_and_an_uneven_last_batch_is_no_row_of_zeros
     optimizer.collect_diagnostics = True
     take_step(model, optimizer, *class_batch(seed=9))
     dampings = [
-        0.3 * float(optimizer.state[p]["gram"].diagonal().sum() / optimizer.state[p]["filled"].sum())
+        0.3 * float(optimizer.state[p]["gram"].diagonal().sum() / sum(optimizer.state[p]["filled"]))
         for p in (weight, head)
     ]
     found = optimizer.diagnostics()
@@ -118,7 +129,7 @@ def test_coverage_names_what_has_a_filter_and_why_the_rest_has_none() -> None:
     }
     summary = optimizer.coverage().summary()  # type: ignore[union-attr]
     assert summary.startswith("2 of 3 layers, 75.0 % of parameters in layer filters; adamw: ")
-    assert RKalman(mlp(), observation="samples").coverage() is None
+    assert RKalman(mlp(), **GLOBAL).coverage() is None
 
 
 def test_a_group_s_learning_rate_scales_both_rules() -> None:
@@ -127,7 +138,7 @@ def test_a_group_s_learning_rate_scales_both_rules() -> None:
     assert {group["rule"]: group["lr"] for group in optimizer.param_groups} == {"filter": 0.0015, "adamw": 0.01}
 
 
-@pytest.mark.parametrize("options", [LAYER, {"observation": "samples"}], ids=["layer", "global"])
+@pytest.mark.parametrize("options", [WHOLE, GLOBAL], ids=["layer", "global"])
 @pytest.mark.parametrize("parts", [(6, 6), (3, 3, 3, 3)])
 def test_micro_batches_add_up_to_the_joined_batch_where_rows_divide_them(
     options: dict[str, Any], parts: tuple[int, ...]
@@ -144,50 +155,3 @@ def test_micro_batches_add_up_to_the_joined_batch_where_rows_divide_them(
         many.step()
         many.zero_grad()
     torch.testing.assert_close(flat(list(split.parameters())), flat(list(whole.parameters())), rtol=1e-9, atol=1e-11)
-
-
-# --- which hyperparameter has an effect in which mode
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"rows": 4}, "rows has no effect with observation=loss"),
-        ({"noise": 1.0}, "noise has no effect with observation=loss"),
-        ({"memory": 4}, "memory has no effect with observation=loss"),
-        ({"other_lr": 0.01}, "other_lr has no effect with observation=loss"),
-        ({"observation": "samples", "noise_ema": 0.9}, "noise_ema has no effect with observation=samples"),
-        ({"observation": "samples", "memory": 2}, "memory has no effect with observation=samples"),
-        ({"observation": "outputs", "rows": 2}, "rows has no effect with observation=outputs"),
-        ({"observation": "outputs", "noise": 2.0}, "noise has no effect with observation=outputs"),
-        ({**LAYER, "initial_covariance": 0.1}, "initial_covariance has no effect with filter_scope=layer"),
-        ({**LAYER, "forgetting": 0.99}, "forgetting has no effect with filter_scope=layer"),
-        ({**LAYER, "noise": 1.0}, "noise has no effect with filter_scope=layer"),
-        ({**LAYER, "covariance": "block"}, "covariance has no effect with filter_scope=layer"),
-        ({**LAYER, "update": "none"}, "update has no effect with filter_scope=layer"),
-        ({"filter_scope": "layer"}, "Choose observation=samples"),
-    ],
-)
-def test_what_has_no_effect_in_a_mode_is_refused(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(HyperparameterError, match=message):
-        RKalman(mlp(), **given)
-    with pytest.raises(HyperparameterError, match=message):
-        resolve_hyperparameters("r-kalman", given)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {"lr": 2.0, "rho": 0.17, "initial_covariance": 0.14, "noise_ema": 0.9, "rows": None, "momentum": 0.9}),
-        ({"observation": "samples"}, {"lr": 1.0, "rows": 32, "noise": 1.0, "noise_ema": None, "memory": None}),
-        ({"update": "information"}, {"noise_ema": None, "forgetting": 0.9, "initial_covariance": 0.006}),
-        (LAYER, {"lr": 0.003, "rho": 0.3, "rows": 16, "memory": 4, "momentum": 0.9, "other_lr": 0.01}),
-        ({**LAYER, "rho": 0.0, "rows": 8}, {"rho": 0.0, "rows": 8, "initial_covariance": None}),
-    ],
-)
-def test_resolved_hyperparameters_hold_the_mode_s_defaults_and_resolve_to_themselves(
-    given: dict[str, Any], expected: dict[str, Any]
-) -> None:
-    values = resolve_hyperparameters("r-kalman", given)
-    assert {name: values[name] for name in expected} == expected
-    assert resolve_hyperparameters("r-kalman", values) == values

@@ -16,6 +16,10 @@ from grng.optim.rkalman import RKalman
 from tests.oracles.dense import flat_per_sample
 from tests.oracles.nets import Gained, SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
 
+GLOBAL: dict[str, Any] = {"observation": "samples", "filter_scope": "global"}
+LAYER: dict[str, Any] = {"observation": "samples", "filter_scope": "layer"}
+WHOLE = {"global": GLOBAL, "layer": {**LAYER, "curvature_batch": 1.0}}
+SCOPES = {**WHOLE, "layer, half the batch": {**LAYER, "curvature_batch": 0.5}}
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mlp": (mlp, (5,), 4),
     "cnn": (SmallCNN, (2, 9, 8), 3),
@@ -38,9 +42,7 @@ def rows_h(model: nn.Module, inputs: Tensor, targets: Tensor, rows: int) -> tupl
 def test_samples_equal_the_dense_extended_kalman_update(case: str, rows: int) -> None:
     make, features, classes = CASES[case]
     model, noise = make(), 0.7
-    optimizer = RKalman(
-        model, observation="samples", rows=rows, noise=noise, initial_covariance=0.3, forgetting=1.0, rho=0.0
-    )
+    optimizer = RKalman(model, **GLOBAL, rows=rows, noise=noise, initial_covariance=0.3, forgetting=1.0, rho=0.0)
     variance = torch.full((sum(p.numel() for p in model.parameters()),), 0.3, dtype=torch.float64)
     for step in range(3):
         inputs, targets = class_batch(features=features, classes=classes, seed=step)
@@ -61,7 +63,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(update: Any,
     model = SmallAttention()
     optimizer = RKalman(
         model,
-        observation="samples",
+        **GLOBAL,
         rows=4,
         noise=0.5,
         lr=0.5,
@@ -105,7 +107,7 @@ def test_every_update_equals_a_reference_written_from_the_equations(update: Any,
 
 def test_as_the_noise_grows_the_step_becomes_p_times_the_gradient() -> None:
     model = mlp()
-    optimizer = RKalman(model, observation="samples", rows=3, noise=1e9, initial_covariance=0.01, rho=0.0)
+    optimizer = RKalman(model, **GLOBAL, rows=3, noise=1e9, initial_covariance=0.01, rho=0.0)
     inputs, targets = class_batch()
     gradient = flat(torch.autograd.grad(F.cross_entropy(model(inputs), targets), list(model.parameters())))
     before = flat(list(model.parameters()))
@@ -113,12 +115,12 @@ def test_as_the_noise_grows_the_step_becomes_p_times_the_gradient() -> None:
     torch.testing.assert_close(flat(list(model.parameters())) - before, -0.01 * 6 * gradient, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"filter_scope": "layer"}], ids=["global", "layer"])
+@pytest.mark.parametrize("options", SCOPES.values(), ids=SCOPES)
 def test_the_first_step_is_the_same_with_activations_in_place(options: dict[str, Any]) -> None:
     results = []
     for inplace in (False, True):
         model = SmallCNN(inplace=inplace)
-        optimizer = RKalman(model, observation="samples", seed=1, **options)
+        optimizer = RKalman(model, seed=1, **options)
         take_step(model, optimizer, *class_batch(features=(2, 9, 8), classes=3))
         results.append(flat(list(model.parameters())))
     assert torch.equal(*results)
@@ -126,7 +128,7 @@ def test_the_first_step_is_the_same_with_activations_in_place(options: dict[str,
 
 def test_rows_that_are_not_finite_move_nothing_and_are_counted() -> None:
     model = mlp()
-    optimizer = RKalman(model, observation="samples")
+    optimizer = RKalman(model, **GLOBAL)
     optimizer.collect_diagnostics = True
     inputs, targets = class_batch()
     before = flat(list(model.parameters()))
@@ -139,10 +141,10 @@ def test_rows_that_are_not_finite_move_nothing_and_are_counted() -> None:
     assert optimizer.diagnostics()["failed_solves"] == 1.0
 
 
-@pytest.mark.parametrize("options", [{}, {"filter_scope": "layer"}], ids=["global", "layer"])
+@pytest.mark.parametrize("options", SCOPES.values(), ids=SCOPES)
 def test_observing_inside_autocast_keeps_the_rows_in_float32(options: dict[str, Any]) -> None:
     model = SmallCNN().float()
-    optimizer = RKalman(model, observation="samples", **options)
+    optimizer = RKalman(model, **options)
     inputs, targets = class_batch(features=(2, 9, 8), classes=3)
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -158,7 +160,7 @@ def test_observing_inside_autocast_keeps_the_rows_in_float32(options: dict[str, 
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("options", [{"observation": "samples"}, {"observation": "samples", "filter_scope": "layer"}])
+@pytest.mark.parametrize("options", WHOLE.values(), ids=WHOLE)
 def test_observe_after_backward_says_what_to_call(options: dict[str, Any]) -> None:
     model = SmallAttention()
     optimizer = RKalman(model, **options)
