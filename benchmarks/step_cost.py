@@ -10,12 +10,14 @@ state in bytes a parameter. `--parts` gives the mean time of every part as a sha
     python benchmarks/step_cost.py --parts --optimizers adamw,kfac,ring
     python benchmarks/step_cost.py --growth --optimizers adamw,ring
     python benchmarks/step_cost.py --rounds 100 --markdown docs/results/step-cost.md
+    python benchmarks/step_cost.py --rounds 100 --json runs/step-cost.json --optimizers adamw,ring
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import platform
 import statistics
 import time
@@ -148,12 +150,14 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 def cost_tables(arguments: argparse.Namespace, labels: list[str]) -> list[str]:
     """Race on every workload."""
     rows, part_rows, batches = [], [], []
+    ratios: dict[str, dict[str, float]] = {}
     for name in arguments.workloads.split(","):
         work = WORKLOADS[name]
         generator = torch.Generator().manual_seed(0)
         race = Race(work.make, labels, partial(work.data, generator))
         race.run(rounds=arguments.rounds, warmup=arguments.warmup, by_part=arguments.parts)
         rows += [[name, *race.cells(label)] for label in labels]
+        ratios[name] = {label: race.amortised_ratio(label) for label in labels}
         part_rows += [[name, *race.part_cells(label)] for label in labels]
         batches.append(f"{name} {work.size} px, batch {work.batch}")
     head = [
@@ -165,6 +169,9 @@ def cost_tables(arguments: argparse.Namespace, labels: list[str]) -> list[str]:
         "median ms",
         "state B / parameter",
     ]
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(ratios, indent=1), encoding="utf-8")
     lines = [*table(head, rows), ""]
     if arguments.parts:
         lines += ["Parts, mean over all steps as a share of AdamW's step:", ""]
@@ -200,6 +207,7 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="also where the time goes")
     parser.add_argument("--growth", action="store_true", help="perceptrons of growing width, depth and batch instead")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--json", type=Path, help="amortised ratios by model and optimizer, for time_to_accuracy.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     labels = [spec.label for spec in parse_specs(arguments.optimizers)]

@@ -10,7 +10,10 @@ Per row and model, mean and 95 % interval over the seeds, all on the bundled dig
 - the steps and the training time until the validation accuracy is, twice in a row, at least the reference's last one of
   the same seed, as a share of the reference's whole run (a run that never gets there counts as infinity);
 - the steps until the training loss (mean of the last `--window` steps) is at most the reference's last one, likewise;
-- test accuracy after the same *time*: fewer steps (a schedule of that length), by the ratio of the median step times.
+- test accuracy after the same *time*: fewer steps (a schedule of that length), by the ratio of the mean step times.
+
+Times are those of `benchmarks/step_cost.py --json`, measured side by side on an idle machine, where `--step-cost` gives
+that file; else those of the runs themselves, which need the machine to themselves and one worker.
 
     python scripts/search_defaults.py --output runs/search --trials 10
     python benchmarks/time_to_accuracy.py --search runs/search --rows tuned:adamw,ring,ring[rho=0],tuned:timm:muon
@@ -53,6 +56,11 @@ class Row:
     name: str
     hyperparameters: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def cost_label(self) -> str:
+        """The optimizer as `step_cost.py` knows it: how it was tuned does not change what a step costs."""
+        return self.label.removeprefix("tuned:")
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -60,7 +68,6 @@ class Finished:
 
     result: RunResult
     losses: tuple[float, ...]
-    times: tuple[float, ...]
     accuracies: tuple[tuple[int, float], ...]
 
     @classmethod
@@ -72,7 +79,7 @@ class Finished:
             (line["step"], line["val_accuracy"]) for line in lines if line.get("val_accuracy") is not None
         )
         losses = tuple(math.inf if line["train_loss"] is None else line["train_loss"] for line in steps)
-        return cls(result, losses, tuple(line["elapsed_s"] for line in steps), evaluated)
+        return cls(result, losses, evaluated)
 
     def smooth_loss(self, step: int, window: int) -> float:
         """Return the mean training loss of the `window` steps up to `step` (from 1)."""
@@ -187,14 +194,14 @@ def shares(values: Sequence[float]) -> str:
     return ("never" if math.isinf(middle) else f"{middle:.2f}") + (f" ({never} never)" if never else "")
 
 
-def compare(row: Sequence[Finished], reference: Sequence[Finished], window: int) -> list[str]:
-    """Return the cells of one row, pairing runs by seed."""
+def compare(row: Sequence[Finished], reference: Sequence[Finished], window: int, ratio: float) -> list[str]:
+    """Return the cells of one row, pairing runs by seed; a step takes `ratio` of the reference's."""
     steps = len(reference[0].losses)
     to_accuracy, time_to_accuracy, to_loss = [], [], []
     for own, other in zip(row, reference, strict=True):
         reached = own.steps_to_accuracy(other.accuracies[-1][1])
         to_accuracy.append(reached / steps)
-        time_to_accuracy.append(math.inf if math.isinf(reached) else own.times[int(reached) - 1] / other.times[-1])
+        time_to_accuracy.append(ratio * reached / steps)
         to_loss.append(own.steps_to_loss(other.smooth_loss(steps, window), window) / steps)
     done = [one for one in row if one.result.status == "finished"]
     cells = [
@@ -219,6 +226,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--window", type=int, default=9, help="steps over which the training loss is averaged")
     parser.add_argument("--workers", type=int, default=1, help="more make the times less exact")
+    parser.add_argument("--step-cost", type=Path, help="file of step_cost.py --json with these models and optimizers")
     parser.add_argument("--output", type=Path, default=Path("runs/time-to-accuracy"))
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
@@ -227,8 +235,11 @@ def main() -> None:
     rows = read_rows(arguments.rows, models, arguments.search)
     runs = Runs(arguments.output, arguments.workers, arguments.dataset)
     equal_steps = runs.all({(row.label, model, arguments.steps): row for row in rows for model in models}, seeds)
+    known = json.loads(arguments.step_cost.read_text()) if arguments.step_cost else {}
     ratio = {
-        (row.label, model): _step_ms(equal_steps[row.label, model, arguments.steps])
+        (row.label, model): known[model][row.cost_label] / known[model][rows[0].cost_label]
+        if known
+        else _step_ms(equal_steps[row.label, model, arguments.steps])
         / _step_ms(equal_steps[rows[0].label, model, arguments.steps])
         for row in rows
         for model in models
@@ -243,7 +254,8 @@ def main() -> None:
     for model in models:
         reference = equal_steps[rows[0].label, model, arguments.steps]
         for row in rows:
-            cells = compare(equal_steps[row.label, model, arguments.steps], reference, arguments.window)
+            runs_of_row = equal_steps[row.label, model, arguments.steps]
+            cells = compare(runs_of_row, reference, arguments.window, ratio[row.label, model])
             steps = length[row.label, model]
             short = [one for one in equal_time[row.label, model, steps] if one.result.status == "finished"]
             accuracy = interval([float(one.result.final.test_accuracy or 0.0) for one in short])
