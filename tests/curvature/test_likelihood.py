@@ -101,7 +101,7 @@ def test_sampled_and_empirical_bernoulli_factors_equal_a_loop_over_samples(fishe
 def test_the_deviance_is_twice_the_summed_loss() -> None:
     model = mlp()
     inputs, targets = binary_batch()
-    optimizer = RKalman(model, likelihood="bernoulli")
+    optimizer = RKalman(model, observation="loss", likelihood="bernoulli")
     optimizer.collect_diagnostics = True
     loss = take_step(model, optimizer, inputs, targets, loss=binary_cross_entropy)
     assert optimizer.diagnostics()["innovation"] == pytest.approx(2 * len(inputs) * loss, rel=1e-12)

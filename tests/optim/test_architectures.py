@@ -23,7 +23,6 @@ from tests.oracles.nets import take_step
 Variant = tuple[str, dict[str, Any]]
 
 STEPS = 3
-SAMPLES: dict[str, Any] = {"observation": "samples", "rows": BATCH}
 VARIANTS: dict[str, Variant] = {name: (name, {}) for name in REGISTRY} | {
     f"{name}, finite difference": (name, {"hvp": "finite_difference"}) for name in ("reng", "gr-sgd", "gr-adamw")
 }
@@ -32,8 +31,9 @@ VARIANTS |= {
         "ring",
         {"damping_form": "exact", "eigenvalue_correction": True, "weight_sharing": "reduce", "max_factor_size": 300},
     ),
-    "r-kalman, samples": ("r-kalman", SAMPLES),
-    "r-kalman, layer": ("r-kalman", SAMPLES | {"filter_scope": "layer", "memory": 2}),
+    "r-kalman, loss": ("r-kalman", {"observation": "loss"}),
+    "r-kalman, samples": ("r-kalman", {"filter_scope": "global", "rows": BATCH}),
+    "r-kalman, layer": ("r-kalman", {"rows": BATCH, "memory": 2, "curvature_batch": 1.0}),
 }
 SMALL = 100_000  # parameters; below, also R-Kalman's full Jacobian
 JACOBIAN: Variant = ("r-kalman", {"observation": "outputs"})

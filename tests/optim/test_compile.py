@@ -68,6 +68,7 @@ ORDERS = ["hooks before", "hooks after, on the original", "hooks after, on the c
 
 
 QUICK = ["adamw", "ring", "sophia-g", "sam", "reng, finite difference", "r-kalman, samples", "r-kalman, outputs"]
+QUICK += ["r-kalman"]
 EVERY_ORDER = ["ring", "sam"]  # in the default tier
 
 
@@ -111,7 +112,7 @@ def test_double_backprop_names_what_to_choose(variant: str) -> None:
     assert all(p.grad is None or not p.grad.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("variant", ["ring", "sam", "reng, finite difference", "r-kalman, samples", *LATER])
+@pytest.mark.parametrize("variant", ["ring", "sam", "reng, finite difference", "r-kalman", "r-kalman, samples", *LATER])
 def test_nothing_is_compiled_anew_after_the_first_step(variant: str) -> None:
     model = SmallAttention()
     optimizer = make(variant, model)

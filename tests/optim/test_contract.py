@@ -49,16 +49,22 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in 
     "reng, every third step": ("reng", {"regularize_every": 3, "rho_warmup_steps": 4}),
     "gr-sgd, finite difference": ("gr-sgd", {"hvp": "finite_difference"}),
     "gr-adamw, every third step": ("gr-adamw", {"regularize_every": 3, "rho_warmup_steps": 4}),
-    "r-kalman, information": ("r-kalman", {"update": "information", "momentum": 0.9, "initial_covariance": 1e-3}),
-    "r-kalman, block": ("r-kalman", {"covariance": "block"}),
-    "r-kalman, samples": ("r-kalman", {"observation": "samples", "rows": 4, "momentum": 0.5}),
+    "r-kalman, loss": ("r-kalman", {"observation": "loss"}),
+    "r-kalman, information": (
+        "r-kalman",
+        {"observation": "loss", "update": "information", "momentum": 0.9, "initial_covariance": 1e-3},
+    ),
+    "r-kalman, block": ("r-kalman", {"observation": "loss", "covariance": "block"}),
+    "r-kalman, samples": ("r-kalman", {"filter_scope": "global", "rows": 4, "momentum": 0.5}),
     "r-kalman, samples, block": (
         "r-kalman",
-        {"observation": "samples", "covariance": "block", "update": "information"},
+        {"filter_scope": "global", "covariance": "block", "update": "information"},
     ),
     "r-kalman, outputs": ("r-kalman", {"observation": "outputs"}),
-    "r-kalman, layer": ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 4, "memory": 3}),
+    "r-kalman, layer": ("r-kalman", {"filter_scope": "layer", "rows": 4, "memory": 3, "curvature_batch": 1.0}),
+    "r-kalman, layer, a share": ("r-kalman", {"rows": 4, "memory": 3, "curvature_batch": 0.7}),
 }
+BOTH_KALMANS = [*OURS, "r-kalman, loss"]  # whose filters have next to nothing in common
 CNN: dict[str, Any] = {"features": (2, 9, 8), "classes": 3}
 
 
@@ -171,12 +177,12 @@ def test_diagnostics_are_plain_floats_measured_on_request(variant: str) -> None:
     assert -1.0 - 1e-9 <= found["cosine_last_step"] <= 1.0 + 1e-9
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if name != "sam"])
-def test_a_closure_that_makes_the_gradients_within_the_step_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("variant", [name for name in BOTH_KALMANS if name != "sam"])
+def test_a_closure_that_makes_the_gradients_within_the_step_changes_nothing(variant: str) -> None:
     results = []
     for within in (False, True):
         model = SmallCNN()
-        optimizer: Any = create_optimizer(name, model, seed=1)
+        optimizer: Any = make(variant, model, seed=1)
         optimizer.collect_diagnostics = True
         for step in range(3):
             inputs, targets = class_batch(seed=step, **CNN)
@@ -220,17 +226,17 @@ def single_precision_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch
     return nn.functional.cross_entropy(outputs.float(), targets)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_float32_models_keep_float32_state_and_half_precision_ones_too(name: str) -> None:
+@pytest.mark.parametrize("variant", BOTH_KALMANS)
+def test_float32_models_keep_float32_state_and_half_precision_ones_too(variant: str) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model = mlp().to(dtype)
-        optimizer: Any = create_optimizer(name, model)
+        optimizer: Any = make(variant, model)
         inputs, targets = class_batch()
         for _ in range(2):
             take_step(model, optimizer, inputs.to(dtype), targets, loss=single_precision_loss)
         assert all(torch.isfinite(p).all() and p.dtype == dtype for p in model.parameters())
         for state in optimizer.state.values():
-            for key in ("A", "G", "A_inverse", "G_inverse", "covariance"):
+            for key in ("A", "G", "A_inverse", "G_inverse", "covariance", "rows", "gram"):
                 assert key not in state or state[key].dtype == torch.float32
 
 
@@ -246,13 +252,14 @@ def test_a_wrong_hyperparameter_is_refused_by_name(name: str) -> None:
         create_optimizer(name, mlp(), lr="fast")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_resolved_hyperparameters_make_the_same_optimizer(name: str) -> None:
-    values = resolve_hyperparameters(name, {})
+@pytest.mark.parametrize("variant", [*NAMES, "r-kalman, loss"])
+def test_resolved_hyperparameters_make_the_same_optimizer(variant: str) -> None:
+    name, own = VARIANTS[variant]
+    values = resolve_hyperparameters(name, own)
     assert set(values) == set(hyperparameters(name))
     assert resolve_hyperparameters(name, values) == values
     models = [mlp(), mlp()]
-    for model, given in zip(models, ({}, values), strict=True):
+    for model, given in zip(models, (own, values), strict=True):
         optimizer = create_optimizer(name, model, **given)
         for step in range(3):
             take_step(model, optimizer, *class_batch(seed=step))
@@ -294,10 +301,12 @@ def test_misuse_of_observe_says_what_to_do(name: str) -> None:
     with pytest.raises(GrngError, match=r"Call model.train\(\) before the forward"):
         optimizer.observe(outputs, targets)
     model.train()
-    if name not in ("r-kalman",):  # its default observation needs no graph of its own
-        nn.functional.cross_entropy(outputs, targets).backward()
-        with pytest.raises(GrngError, match=r"between the forward and loss.backward\(\)"):
-            optimizer.observe(outputs, targets)
+    if name == "r-kalman":  # by default it observes a share, whose graph is its own
+        optimizer = create_optimizer(name, model, curvature_batch=1.0)
+        outputs = model(inputs)
+    nn.functional.cross_entropy(outputs, targets).backward()
+    with pytest.raises(GrngError, match=r"between the forward and loss.backward\(\)"):
+        optimizer.observe(outputs, targets)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -346,20 +355,20 @@ def test_evaluation_between_steps_changes_nothing(variant: str) -> None:
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_grad_is_untouched_by_observe(name: str) -> None:
+@pytest.mark.parametrize("variant", BOTH_KALMANS)
+def test_grad_is_untouched_by_observe(variant: str) -> None:
     model = mlp()
-    optimizer: Any = create_optimizer(name, model)
+    optimizer: Any = make(variant, model)
     inputs, targets = class_batch()
     outputs = model(inputs)
     optimizer.observe(outputs, targets)
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_groups_can_be_added_later(name: str) -> None:
+@pytest.mark.parametrize("variant", BOTH_KALMANS)
+def test_groups_can_be_added_later(variant: str) -> None:
     model = SmallCNN()
-    optimizer: Any = create_optimizer(name, model, params=model.head.parameters())
+    optimizer: Any = make(variant, model, params=model.head.parameters())
     take_step(model, optimizer, *class_batch(**CNN))
     optimizer.add_param_group({"params": list(model.conv1.parameters())})
     before = model.conv1.weight.detach().clone()

@@ -20,7 +20,6 @@ from grng import RING
 from grng.errors import GrngError
 from grng.optim.controls import SAM
 from grng.optim.reng import RENG
-from grng.optimizers import create_optimizer
 from tests.optim.test_contract import CNN, VARIANTS, make
 from tests.oracles.nets import SmallAttention, SmallCNN, class_batch, flat, mlp, take_step
 
@@ -62,9 +61,9 @@ def test_a_copy_of_model_and_optimizer_goes_on_like_the_original(variant: str) -
         assert hooks(twin) == 0
 
 
-@pytest.mark.parametrize("name", ["reng", "r-kalman", "adamw"])
+@pytest.mark.parametrize("variant", ["reng", "r-kalman", "r-kalman, loss", "adamw"])
 @pytest.mark.parametrize("hold", ["optimizer first", "an object", "the model holds the optimizer"])
-def test_how_the_two_are_held_makes_no_difference(name: str, hold: str) -> None:
+def test_how_the_two_are_held_makes_no_difference(variant: str, hold: str) -> None:
     class Holder:
         model: nn.Module
         optimizer: Any
@@ -83,7 +82,7 @@ def test_how_the_two_are_held_makes_no_difference(name: str, hold: str) -> None:
         return twin, twin.its_optimizer
 
     model = SmallCNN()
-    optimizer = create_optimizer(name, model, seed=5)
+    optimizer = make(variant, model, seed=5)
     steps(model, optimizer, range(3))
     twin, copied = copies(model, optimizer)
     steps(twin, copied, range(3, 6))
@@ -92,11 +91,12 @@ def test_how_the_two_are_held_makes_no_difference(name: str, hold: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["kfac", "ring", "reng", "r-kalman", "sophia-g", "sophia-h", "gr-sgd", "gr-adamw", "sam"]
+    "variant",
+    ["kfac", "ring", "reng", "r-kalman", "r-kalman, loss", "sophia-g", "sophia-h", "gr-sgd", "gr-adamw", "sam"],
 )
-def test_a_copy_of_the_optimizer_alone_brings_a_copy_of_its_model(name: str) -> None:
+def test_a_copy_of_the_optimizer_alone_brings_a_copy_of_its_model(variant: str) -> None:
     model = SmallCNN()
-    optimizer: Any = create_optimizer(name, model, seed=5)
+    optimizer: Any = make(variant, model, seed=5)
     steps(model, optimizer, range(3))
     copied = copy.deepcopy(optimizer)
     assert copied.model is not model
@@ -107,17 +107,27 @@ def test_a_copy_of_the_optimizer_alone_brings_a_copy_of_its_model(name: str) -> 
     assert torch.equal(weights(model), weights(copied.model))
 
 
-@pytest.mark.parametrize("name", ["kfac", "ring", "reng", "r-kalman", "sophia-g"])
-def test_outputs_of_a_model_that_was_copied_apart_are_refused(name: str) -> None:
+@pytest.mark.parametrize("variant", ["kfac", "ring", "reng", "r-kalman", "r-kalman, loss", "sophia-g"])
+def test_outputs_of_a_model_that_was_copied_apart_are_refused(variant: str) -> None:
     model = mlp()
-    optimizer: Any = create_optimizer(name, model)
+    optimizer: Any = make(variant, model)
     twin, copied = copy.deepcopy(model), copy.deepcopy(optimizer)
     inputs, targets = class_batch()
     with pytest.raises(GrngError, match=r"none of the optimizer's parameters.*copy.deepcopy\(\(model, optimizer\)\)"):
         copied.observe(twin(inputs), targets)
 
 
-@pytest.mark.parametrize("variant", ["ring", "reng, corrected", "r-kalman, samples", "r-kalman, layer", "sophia-g"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "ring",
+        "reng, corrected",
+        "r-kalman, samples",
+        "r-kalman, layer",
+        "r-kalman, layer, a share",
+        "sophia-g",
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_amid_a_step_starts_that_step_anew(variant: str, way: str) -> None:
     model = SmallCNN()
@@ -165,13 +175,13 @@ def _halving(step: int) -> float:
     return 0.5**step
 
 
-@pytest.mark.parametrize("name", ["reng", "sophia-h", "gr-sgd", "ring", "r-kalman"])
-def test_forwards_of_a_copied_model_do_not_ask_the_original_optimizer(name: str) -> None:
+@pytest.mark.parametrize("variant", ["reng", "sophia-h", "gr-sgd", "ring", "r-kalman", "r-kalman, loss"])
+def test_forwards_of_a_copied_model_do_not_ask_the_original_optimizer(variant: str) -> None:
     model = SmallAttention()
-    optimizer: Any = create_optimizer(name, model)
+    optimizer: Any = make(variant, model)
     twin = copy.deepcopy(model)
     asked: list[str] = []
-    for attribute in ("_capture", "_attention", "_random_state"):
+    for attribute in ("_capture", "_partial", "_attention", "_random_state"):
         owner = getattr(optimizer, attribute, None)
         if owner is not None:
             owner._due = lambda attribute=attribute: lambda: asked.append(attribute) or False  # type: ignore[func-returns-value]
@@ -179,7 +189,7 @@ def test_forwards_of_a_copied_model_do_not_ask_the_original_optimizer(name: str)
     twin(inputs)
     assert asked == []
     model(inputs)
-    assert bool(asked) == (name != "r-kalman")  # whose default observation watches no layer
+    assert bool(asked) == (variant != "r-kalman, loss")  # which watches no layer
 
 
 def test_a_copy_does_not_overwrite_the_random_state_of_the_first_pass() -> None:

@@ -13,7 +13,8 @@ from tests.oracles.nets import class_batch, mlp, take_step
 
 # Under these settings layers do not meet: no trust region, no common norm.
 ALONE: dict[str, Any] = {"kl_clip": None, "curvature_interval": 1, "inverse_interval": 1, "step_norm": "none"}
-KALMAN_LAYER: dict[str, Any] = {"observation": "samples", "filter_scope": "layer"}
+KALMAN_LOSS: dict[str, Any] = {"observation": "loss"}
+KALMAN_LAYER: dict[str, Any] = {}  # its default
 CASES: list[tuple[str, dict[str, Any], str, Any]] = [
     ("kfac", ALONE, "lr", 0.03),
     ("kfac", ALONE, "weight_decay", 0.7),
@@ -30,9 +31,9 @@ CASES: list[tuple[str, dict[str, Any], str, Any]] = [
     ("reng", ALONE, "weight_decay", 0.7),
     ("reng", ALONE, "momentum", 0.3),
     ("reng", ALONE, "damping", 0.7),
-    ("r-kalman", {}, "lr", 0.3),
-    ("r-kalman", {}, "weight_decay", 0.7),
-    ("r-kalman", {}, "momentum", 0.3),
+    ("r-kalman", KALMAN_LOSS, "lr", 0.3),
+    ("r-kalman", KALMAN_LOSS, "weight_decay", 0.7),
+    ("r-kalman", KALMAN_LOSS, "momentum", 0.3),
     ("r-kalman", KALMAN_LAYER, "weight_decay", 0.7),
     ("r-kalman", KALMAN_LAYER, "momentum", 0.3),
     ("sophia-g", {}, "lr", 0.03),

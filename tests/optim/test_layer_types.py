@@ -136,7 +136,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ring": ("ring", {}),
     "reng": ("reng", {}),
     "reng, finite difference": ("reng", {"hvp": "finite_difference"}),
-    "r-kalman, layer": ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 4, "memory": 2}),
+    "r-kalman": ("r-kalman", {}),
+    "r-kalman, whole batch": ("r-kalman", {"rows": 4, "memory": 2, "curvature_batch": 1.0}),
 }
 
 
@@ -168,7 +169,7 @@ def test_every_parameter_moves_and_those_without_a_rule_are_named(variant: str, 
 @pytest.mark.parametrize("case", list(CASES))
 def test_rows_of_samples_add_up_to_the_gradient_for_every_type_of_layer(case: str) -> None:
     model = Around(CASES[case][0])
-    optimizer: Any = create_optimizer("r-kalman", model, observation="samples", rows=4)
+    optimizer: Any = create_optimizer("r-kalman", model, filter_scope="global", rows=4)
     inputs, targets = class_batch(features=PICTURE, classes=CLASSES)
     outputs = model(inputs)
     optimizer.observe(outputs, targets)

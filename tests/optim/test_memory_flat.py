@@ -145,7 +145,7 @@ def test_two_optimizers_on_two_models_are_each_as_if_alone(variant: str) -> None
     assert all(torch.equal(flat(list(m.parameters())), a) for m, a in zip(models, alone, strict=True))
 
 
-@pytest.mark.parametrize("variant", ["ring", "reng", "r-kalman, samples", "sophia-h"])
+@pytest.mark.parametrize("variant", ["ring", "reng", "r-kalman", "r-kalman, samples", "sophia-h"])
 def test_two_optimizers_on_two_parts_of_one_model_each_step_their_own(variant: str) -> None:
     model = SmallCNN()
     body = [p for name, p in model.named_parameters() if not name.startswith("head")]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from grng.optim.kfac import KFAC
 from grng.optim.ring import RING
 from grng.optimizers import create_optimizer
+from tests.optim.test_contract import make as make_optimizer
 from tests.oracles.nets import SmallCNN, class_batch, flat, mlp, take_step
 
 
@@ -21,7 +22,7 @@ def first_weight(model: nn.Module) -> Tensor:
     return next(model.parameters())
 
 
-OURS = ["kfac", "ring", "reng", "r-kalman", "sophia-g", "sophia-h", "gr-sgd", "gr-adamw"]
+OURS = ["kfac", "ring", "reng", "r-kalman", "r-kalman, loss", "sophia-g", "sophia-h", "gr-sgd", "gr-adamw"]
 
 
 @pytest.mark.parametrize("name", [*OURS, "sam"])
@@ -31,7 +32,7 @@ def test_the_first_step_is_the_same_with_activations_in_place(name: str, make: A
     results = []
     for inplace in (False, True):
         model = make(inplace)
-        optimizer = create_optimizer(name, model, seed=1)
+        optimizer = make_optimizer(name, model, seed=1)
         take_step(model, optimizer, inputs, targets)
         results.append(flat(list(model.parameters())))
     assert torch.equal(*results)
@@ -63,8 +64,9 @@ ALL_SAMPLES: dict[str, Any] = {"fisher": "empirical", "curvature_batch": 1.0, "c
         ("reng", {**ALL_SAMPLES, "rho": 0.3}),
         ("gr-sgd", {"rho": 0.3}),
         ("gr-adamw", {"rho": 0.3}),
-        ("r-kalman", {}),
-        ("r-kalman", {"observation": "samples", "rows": 3}),
+        ("r-kalman", {"observation": "loss"}),
+        ("r-kalman", {"filter_scope": "global", "rows": 3}),
+        ("r-kalman", {"curvature_batch": 1.0, "rows": 3}),
         ("r-kalman", {"observation": "outputs"}),
         ("sophia-g", {}),
     ],
@@ -151,7 +153,7 @@ def test_multihead_attention_whose_output_projection_is_never_called_trains() ->
 
     for name in OURS:
         model = Attention()
-        optimizer: Any = create_optimizer(name, model)
+        optimizer: Any = make_optimizer(name, model)
         for step in range(2):
             assert math.isfinite(take_step(model, optimizer, *class_batch(features=(5, 4), classes=3, seed=step)))
         if (coverage := optimizer.coverage()) is not None:
@@ -164,7 +166,7 @@ def test_other_backwards_and_forwards_add_nothing_to_the_statistics(name: str) -
     results = []
     for disturbed in (False, True):
         model = SmallCNN()
-        optimizer: Any = create_optimizer(name, model, seed=1)
+        optimizer: Any = make_optimizer(name, model, seed=1)
         for step in range(3):
             inputs, targets = class_batch(features=(2, 9, 8), classes=3, seed=step)
             if disturbed:

@@ -47,20 +47,26 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gr-adamw, after a step": ("gr-adamw", {"rho_warmup_steps": 1, "rho": 0.1}),
     "sophia-g, every step": ("sophia-g", {"hessian_interval": 1}),
     "sophia-h, every second step": ("sophia-h", {"hessian_interval": 2}),
-    "r-kalman, information": ("r-kalman", {"update": "information", "momentum": 0.9, "initial_covariance": 1e-3}),
-    "r-kalman, block": ("r-kalman", {"covariance": "block", "rho": 0.1}),
-    "r-kalman, samples": ("r-kalman", {"observation": "samples", "rows": 4, "momentum": 0.5}),
-    "r-kalman, a row a sample": ("r-kalman", {"observation": "samples", "rows": 64, "update": "information"}),
+    # a share of every part is not that share of the joined batch
+    "r-kalman": ("r-kalman", {"curvature_batch": 1.0}),
+    "r-kalman, loss": ("r-kalman", {"observation": "loss"}),
+    "r-kalman, information": (
+        "r-kalman",
+        {"observation": "loss", "update": "information", "momentum": 0.9, "initial_covariance": 1e-3},
+    ),
+    "r-kalman, block": ("r-kalman", {"observation": "loss", "covariance": "block", "rho": 0.1}),
+    "r-kalman, samples": ("r-kalman", {"filter_scope": "global", "rows": 4, "momentum": 0.5}),
+    "r-kalman, a row a sample": ("r-kalman", {"filter_scope": "global", "rows": 64, "update": "information"}),
     "r-kalman, outputs": ("r-kalman", {"observation": "outputs"}),
     "r-kalman, outputs, information": ("r-kalman", {"observation": "outputs", "update": "information"}),
-    "r-kalman, layer": ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 4, "memory": 3}),
+    "r-kalman, layer": ("r-kalman", {"rows": 4, "memory": 3, "curvature_batch": 1.0}),
 }
 ALL: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in REGISTRY} | SETTINGS
 # a share of the batch is a share of every process's part: other samples than that share of the joined batch
 LAYERWISE = ("kfac", "ring", "reng")
 ALL |= {name: (of, WHOLE_BATCH | given) for name, (of, given) in ALL.items() if of in LAYERWISE}
 # Unequal parts cut at other places than the joined batch would be; one row a sample needs no cut.
-CUT_BY_SAMPLE = {"r-kalman, samples", "r-kalman, layer"}
+CUT_BY_SAMPLE = {"r-kalman", "r-kalman, samples", "r-kalman, layer"}
 
 CASES: dict[str, Case] = {}
 for _name, _of in ALL.items():
@@ -70,9 +76,12 @@ for _name, _of in ALL.items():
         *_of, net="mlp", sizes=((4, 4) if _name in CUT_BY_SAMPLE else (5, 3), (4, 4)), given="wrapper"
     )
 CASES["r-kalman, two rows; accumulated"] = Case(
-    "r-kalman", {"observation": "samples", "rows": 2}, net="mlp", sizes=((4, 2), (4, 2))
+    "r-kalman", {"filter_scope": "global", "rows": 2}, net="mlp", sizes=((4, 2), (4, 2))
 )
-for _name in ("kfac", "ring", "reng", "gr-adamw", "sam", "sophia-g", "sophia-h", "r-kalman", "r-kalman, samples"):
+for _name, _share in (("r-kalman; an eighth of every part", {}), ("r-kalman; half", {"curvature_batch": 0.5})):
+    CASES[_name] = Case("r-kalman", _share, sizes=((5, 3), (4, 4)), joined=False)
+KALMANS = ("r-kalman", "r-kalman, loss", "r-kalman, samples")
+for _name in ("kfac", "ring", "reng", "gr-adamw", "sam", "sophia-g", "sophia-h", *KALMANS):
     CASES[f"{_name}; attention"] = Case(*ALL[_name], net="attention", given="wrapper")
 for _name in (
     "kfac, exact Fisher",
@@ -84,6 +93,7 @@ for _name in (
     "sam",
     "sophia-g",
     "sophia-h",
+    "r-kalman, loss",
     "r-kalman, information",
     "r-kalman, samples",
     "r-kalman, outputs",
@@ -104,6 +114,8 @@ for _name in ("kfac", "sophia-g", "gr-adamw, after a step", "r-kalman, informati
 
 
 early: dict[str, Any] = {}
+ALONE: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in REGISTRY}
+ALONE["r-kalman, loss"] = SETTINGS["r-kalman, loss"]
 
 
 def make_early(rank: int) -> None:
@@ -126,21 +138,21 @@ def train_alone(rank: int) -> dict[str, Any]:
     alone = [distributed.new_group([other]) for other in range(WORLD)]
     found: dict[str, Any] = {}
     with counted_messages() as sent:
-        for name in REGISTRY:
+        for name, (kind, given) in ALONE.items():
             for way in ("synchronise", "process_group"):
                 model = mlp()
-                optimizer: Any = create_optimizer(name, model, seed=3)
+                optimizer: Any = create_optimizer(kind, model, seed=3, **given)
                 setattr(optimizer, way, {"synchronise": False, "process_group": alone[rank]}[way])
                 for step in range(2):
                     take_step(model, optimizer, *class_batch(seed=10 * rank + step))
-                found[f"{name}, {way}"] = [p.detach() for p in model.parameters()]
+                found[f"{name}; {way}"] = [p.detach() for p in model.parameters()]
     return {"models": found, "messages": len(sent)}
 
 
 def count_messages(rank: int) -> dict[str, list[int]]:
     """The optimizer's own messages of one step of the deepest net here."""
     found = {}
-    for name in ("kfac, exact Fisher", "ring, corrected", "reng", "sgd", "r-kalman"):
+    for name in ("kfac, exact Fisher", "ring, corrected", "reng", "sgd", "r-kalman", "r-kalman, loss"):
         model = mlp(sizes=(5, *[6] * 20, 4))
         wrapper = DistributedDataParallel(model)
         optimizer: Any = create_optimizer(ALL[name][0], model, **ALL[name][1])
@@ -171,10 +183,10 @@ def sum_in_buckets(rank: int) -> list[Tensor]:
 def step_on_nonsense(rank: int) -> dict[str, Any]:
     """One process alone sees a batch that is not finite."""
     found = {}
-    for name in ("ring", "reng", "r-kalman", "sophia-h"):
+    for name in ("ring", "reng", "r-kalman", "r-kalman, loss", "sophia-h"):
         model = mlp()
         wrapper = DistributedDataParallel(model)
-        optimizer: Any = create_optimizer(name, model)
+        optimizer: Any = create_optimizer(ALONE[name][0], model, **ALONE[name][1])
         for step in range(3):
             ((inputs, targets),) = Case("", net="mlp").dealt(step, rank)
             inputs = inputs * torch.nan if (rank, step) == (1, 1) else inputs
@@ -212,7 +224,7 @@ def make_mistakes(rank: int) -> dict[str, str]:
         found["static graph"] = message_of(lambda: static(inputs))
 
     wrapper = DistributedDataParallel(mlp())
-    optimizer = create_optimizer("r-kalman", wrapper, observation="samples")
+    optimizer = create_optimizer("r-kalman", wrapper, filter_scope="global")
     with wrapper.no_sync():
         for _ in range(1 + rank):
             outputs = wrapper(inputs)
@@ -285,8 +297,8 @@ def test_processes_that_train_models_of_their_own_send_nothing(two: list[dict[st
     for rank, found in enumerate(two):
         assert found["alone"]["messages"] == 0
         for label, parameters in found["alone"]["models"].items():
-            model = mlp()
-            optimizer: Any = create_optimizer(label.split(",")[0], model, seed=3)
+            model, (kind, given) = mlp(), ALONE[label.split(";")[0]]
+            optimizer: Any = create_optimizer(kind, model, seed=3, **given)
             for step in range(2):
                 take_step(model, optimizer, *class_batch(seed=10 * rank + step))
             assert_same(parameters, [p.detach() for p in model.parameters()], label)
@@ -295,7 +307,8 @@ def test_processes_that_train_models_of_their_own_send_nothing(two: list[dict[st
 def test_a_step_takes_a_handful_of_messages_however_many_layers_there_are(two: list[dict[str, Any]]) -> None:
     messages = two[0]["messages"]
     assert messages["sgd"] == []
-    assert len(messages["r-kalman"]) == 2  # samples, deviance
+    assert len(messages["r-kalman, loss"]) == 2  # samples, deviance
+    assert len(messages["r-kalman"]) == 5  # sizes for the draw, micro-batches, groups, which are used, the rows
     assert len(messages["kfac, exact Fisher"]) == 2  # counts and sums of the factors
     assert len(messages["ring, corrected"]) == 5  # sizes for the draw, K-FAC's, counts and sums of the squares
     assert len(messages["reng"]) == 6  # sizes for the draw, K-FAC's, which gradients there are, g, H g

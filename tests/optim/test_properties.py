@@ -15,9 +15,11 @@ from tests.oracles.nets import take_step
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in REGISTRY),
-    ("r-kalman", {"observation": "samples", "rows": 3}),
+    ("r-kalman", {"observation": "loss"}),
+    ("r-kalman", {"filter_scope": "global", "rows": 3}),
     ("r-kalman", {"observation": "outputs"}),
-    ("r-kalman", {"observation": "samples", "filter_scope": "layer", "rows": 2, "memory": 2}),
+    ("r-kalman", {"rows": 2, "memory": 2, "curvature_batch": 1.0}),
+    ("r-kalman", {"rows": 2, "memory": 2, "curvature_batch": 0.6}),
 ]
 
 

@@ -22,7 +22,13 @@ OBSERVING = [
 ]
 # the other modes need no record of the layers, so that outputs of any forward do
 RECORDING = [variant for variant in OBSERVING if variant.startswith(("kfac", "ring", "reng", "r-kalman, samples"))]
-RECORDING.append("r-kalman, layer")
+RECORDING += ["r-kalman", "r-kalman, layer", "r-kalman, layer, a share"]
+# some need no graph, and a share of the batch has one of its own
+WITH_A_GRAPH_OF_THE_LOOP_S = [
+    variant
+    for variant in OBSERVING
+    if variant.removeprefix("r-kalman") not in ("", ", loss", ", block", ", outputs", ", layer, a share")
+]
 NAN = float("nan")
 
 
@@ -38,9 +44,7 @@ def test_a_missing_observe(variant: str) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize(
-    "variant", [variant for variant in OBSERVING if variant not in ("r-kalman", "r-kalman, block", "r-kalman, outputs")]
-)
+@pytest.mark.parametrize("variant", WITH_A_GRAPH_OF_THE_LOOP_S)
 def test_observe_after_backward(variant: str) -> None:
     model = mlp()
     # with a share of the batch the graph is one of the optimizer's own: see test_partial_forward.py
@@ -125,7 +129,8 @@ def test_outputs_wrapped_in_something(wrap: Callable[[Tensor], Any]) -> None:
 )
 def test_targets_that_do_not_fit_the_likelihood(likelihood: str, targets: Tensor, message: str) -> None:
     model = mlp()
-    for optimizer in (KFAC(model, likelihood=likelihood), RKalman(model, likelihood=likelihood)):  # type: ignore[arg-type]
+    kalmans = [RKalman(model, likelihood=likelihood, observation=seen) for seen in ("samples", "loss")]  # type: ignore[arg-type]
+    for optimizer in (KFAC(model, likelihood=likelihood), *kalmans):  # type: ignore[arg-type]
         with pytest.raises(GrngError, match=f"likelihood '{likelihood}' got .*{message}"):
             optimizer.observe(model(class_batch()[0]), targets)
 
