@@ -24,11 +24,11 @@ PAGES = Path(__file__).parents[1] / "docs" / "optimizers"
 BLOCK = re.compile(r"(<!-- (hyperparameters|modes): ([a-z0-9, -]+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 
 MODES: dict[str, dict[str, str]] = {
-    "`observation=loss`": {},
-    "… with `update=information`": {"update": "information"},
-    "`observation=samples`": {"observation": "samples"},
+    "the default: `observation=samples`, `filter_scope=layer`": {},
+    "`observation=samples`, `filter_scope=global`": {"observation": "samples", "filter_scope": "global"},
+    "`observation=loss`": {"observation": "loss"},
+    "… with `update=information`": {"observation": "loss", "update": "information"},
     "`observation=outputs`": {"observation": "outputs"},
-    "`filter_scope=layer`": {"observation": "samples", "filter_scope": "layer"},
 }
 
 
