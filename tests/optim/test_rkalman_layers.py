@@ -85,7 +85,7 @@ def test_the_step_is_that_of_the_dense_posterior(make: Any, rows: int, memory: i
 
 def test_rows_are_forgotten_in_order_and_an_uneven_last_batch_is_no_row_of_zeros() -> None:
     model = mlp()
-    optimizer = RKalman(model, **WHOLE, rows=4, memory=2)
+    optimizer = RKalman(model, **WHOLE, rows=4, memory=2, rho=0.3)
     weight, head = model.get_parameter("0.weight"), model.get_parameter("2.weight")
     for step, batch in enumerate((6, 6, 6, 3, 6)):
         take_step(model, optimizer, *class_batch(batch=batch, seed=step))
@@ -134,7 +134,9 @@ def test_coverage_names_what_has_a_filter_and_why_the_rest_has_none() -> None:
 
 def test_a_group_s_learning_rate_scales_both_rules() -> None:
     model = mlp()
-    optimizer = RKalman(model, params=[{"params": list(model.parameters()), "lr": 0.0015}], **LAYER, other_lr=0.02)
+    optimizer = RKalman(
+        model, params=[{"params": list(model.parameters()), "lr": 0.0015}], **LAYER, lr=0.003, other_lr=0.02
+    )
     assert {group["rule"]: group["lr"] for group in optimizer.param_groups} == {"filter": 0.0015, "adamw": 0.01}
 
 

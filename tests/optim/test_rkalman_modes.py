@@ -123,8 +123,8 @@ def test_what_has_no_effect_in_a_mode_is_refused(given: dict[str, Any], message:
         (LOSS, {"lr": 2.0, "rho": 0.17, "initial_covariance": 0.14, "noise_ema": 0.9, "rows": None, "momentum": 0.9}),
         (GLOBAL, {"lr": 1.0, "rows": 32, "noise": 1.0, "noise_ema": None, "memory": None, "curvature_batch": None}),
         ({**LOSS, "update": "information"}, {"noise_ema": None, "forgetting": 0.9, "initial_covariance": 0.006}),
-        (LAYER, {"lr": 0.003, "rho": 0.3, "rows": 4, "memory": 8, "momentum": 0.9, "other_lr": 0.01}),
-        (LAYER, {"curvature_batch": 0.125, "weight_decay": 0.05, "noise": None, "initial_covariance": None}),
+        (LAYER, {"lr": 0.0024, "rho": 0.06, "rows": 4, "memory": 8, "momentum": 0.9, "other_lr": 0.01}),
+        (LAYER, {"curvature_batch": 0.125, "weight_decay": 0.0, "noise": None, "initial_covariance": None}),
         ({**LAYER, "rho": 0.0, "rows": 8}, {"rho": 0.0, "rows": 8, "initial_covariance": None}),
     ],
 )
