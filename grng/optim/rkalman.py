@@ -1,15 +1,16 @@
 """R-Kalman: natural gradient as a Kalman filter on the weights, regularised; no Fisher matrix is ever inverted.
 
-θ is a hidden state with covariance P. With g the mean gradient of a batch of B samples, per step:
+By default (`observation="samples"`, `filter_scope="layer"`) every layer has a filter that keeps the rows of the last
+steps, and with them the correlations between its weights: see `rkalman_layers`. In the other modes one filter has all
+weights θ as its state, with covariance P. With g the mean gradient of a batch of B samples, per step:
 
     1. predict      P ← min(P/γ + q, P₀)
     2. regularise   P ← P ⊘ (1 + B ρ ‖g‖² P)                 adds the precision B ρ‖g‖² I; a batch adds B F, so this is
     L_G's quadratic model
     3. observe      rows H, innovation ν, noise R:  S = HPHᵀ + R,  K = P Hᵀ S⁻¹,  θ ← θ + lr · K ν,  P ← P − diag(K H P)
 
-What is observed (`observation`) stands in files of their own: the batch's loss, one row (`rkalman_loss`, the default);
-groups of samples (`rkalman_samples`); every output of every sample (`rkalman_outputs`). `filter_scope="layer"`
-(`rkalman_layers`) keeps the rows of the last steps in place of P: the strongest form.
+What is observed stands in files of their own: the batch's loss, one row (`rkalman_loss`); groups of samples
+(`rkalman_samples`); every output of every sample (`rkalman_outputs`).
 
 Source: *Gradient Regularized Natural Gradients* (Dash, Abdi, Pan, Kaski, Sun; arXiv 2601.18420) for the idea (Bayesian,
 a regularised Kalman filter, no inversion of the Fisher matrix). The recursion was derived here, since the paper's own
