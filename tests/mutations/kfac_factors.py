@@ -19,7 +19,6 @@ FACTORS = "tests/curvature/test_factors.py"
 GROUPED = "tests/curvature/test_grouped.py"
 DIAGONAL = "tests/optim/test_diagonal_fisher.py"
 WHOLE = "tests/optim/test_whole_step.py"
-OBSERVATION = "tests/optim/test_observation.py"
 
 KFAC_FACTORS = (
     Mutant(
@@ -109,7 +108,7 @@ KFAC_FACTORS = (
         CAPTURE,
         "return self.inputs._version == self.version",
         "return True",
-        (OBSERVATION, "tests/optim/test_robustness.py", "tests/curvature/test_eigenvalues.py"),
+        ("tests/optim/test_partial_forward.py",),
     ),
     Mutant(
         "kfac",
