@@ -59,17 +59,19 @@ class RKalman(WatchingOptimizer):
         initial_covariance: P₀, initial and largest variance.
         forgetting: γ, fading memory.
         process_noise: q.
-        noise: R, observation noise of one sample (`observation="samples"`).
+        noise: R, observation noise of one sample (`observation="samples"`, `filter_scope="global"`).
         noise_ema: Decay of the moving average that serves as R (`observation="loss"`, `update="joint"` and `"none"`).
-        observation: `loss`, `samples` or `outputs`.
+        observation: `samples`, `loss` or `outputs`.
         rows: r, rows a step (`observation="samples"`): the batch is cut into so many runs of consecutive samples, whose
             sizes differ by at most one where r does not divide B; at most one row a sample. With gradient accumulation
             r counts for the whole step.
         memory: k, steps whose rows are kept (`filter_scope="layer"`).
-        curvature_batch: f, share of the batch whose rows are observed (`filter_scope="layer"`): see `partial_forward`.
-        filter_scope: `global`, or `layer`: one filter a layer that keeps its rows.
-        covariance: `diagonal` or `block` (one variance a tensor).
-        update: `joint`, `information` or `none` (P is not lowered by the observation).
+        curvature_batch: f, share of the batch whose rows are observed (`filter_scope="layer"`), in a forward of their
+            own: see `partial_forward`. Where it cannot be repeated the whole batch is observed.
+        filter_scope: `layer`: one filter a layer that keeps its rows (`observation="samples"`); or `global`. None is
+            `layer` with `observation="samples"`, else `global`.
+        covariance: `diagonal` or `block` (one variance a tensor); `filter_scope="global"`.
+        update: `joint`, `information` or `none` (P is not lowered by the observation); `filter_scope="global"`.
         momentum: β: m ← β m + (1−β) Δθ, bias-corrected; with `filter_scope="layer"` Nesterov's, of the gradient.
         weight_decay: Decoupled: θ ← θ − lr·w·θ.
         other_lr: Learning rate of AdamW for norms, biases and embeddings (`filter_scope="layer"`).

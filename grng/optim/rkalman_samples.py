@@ -1,4 +1,4 @@
-"""`observation="samples"`: r rows, each the sum over a group of samples; a natural-gradient step in function space.
+"""`filter_scope="global"`, `observation="samples"`: r rows, each a group's sum; natural gradient in function space.
 
     h_j = −Σ_{b∈j} ∇ℓ_b,   noise R·n_j,   innovation ν_j = R·n_j     for group j of n_j samples (B/r where r divides B)
     S = H P Hᵀ + diag(R·n_j),   Δθ = P Hᵀ S⁻¹ ν,   P ← P − diag(P Hᵀ S⁻¹ H P)

@@ -59,7 +59,8 @@ NoiseEMA = Annotated[
     ),
 ]
 Noise = Annotated[
-    float | None, Meaning("R", "observation noise of one sample for observation=samples; none: 1", above=0)
+    float | None,
+    Meaning("R", "observation noise of one sample for observation=samples with filter_scope=global; none: 1", above=0),
 ]
 Rows = Annotated[
     int | None,
