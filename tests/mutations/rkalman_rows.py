@@ -7,8 +7,11 @@ from tests.mutations.mutant import Mutant
 SAMPLES, OUTPUTS, LAYER, POSTERIOR = (
     f"grng/optim/rkalman_{name}.py" for name in ("samples", "outputs", "layers", "posterior")
 )
-OF_SAMPLES, OF_OUTPUTS, OF_LAYER = (
-    (f"tests/optim/test_rkalman_{name}.py",) for name in ("samples", "outputs", "layers")
+OF_SAMPLES, OF_OUTPUTS, OF_LAYER, OF_SHARE, OF_POSTERIOR, OF_MODES = (
+    (f"tests/optim/test_rkalman_{name}.py",) for name in ("samples", "outputs", "layers", "share", "posterior", "modes")
+)
+OPTIMIZER, SETTINGS, WATCHING, PARTIAL = (
+    f"grng/optim/{name}.py" for name in ("rkalman", "rkalman_settings", "watching", "partial_forward")
 )
 GRADIENTS = "grng/curvature/row_gradients.py"
 
@@ -194,10 +197,131 @@ RKALMAN_ROWS = (
     Mutant("r-kalman", "layer: what the rows span added for taken away", POSTERIOR, ", beta=-1)", ")", OF_LAYER),
     Mutant(
         "r-kalman",
+        "layer: rows that are not finite are kept",
+        POSTERIOR,
+        "strict=True) if fine}",
+        "strict=True) if fine or True}",
+        OF_POSTERIOR,
+    ),
+    Mutant(
+        "r-kalman",
+        "layer: a system that overflows is solved",
+        POSTERIOR,
+        "(info == 0) & damped.isfinite().all(dim=-1).all(dim=-1)",
+        "info == 0",
+        OF_POSTERIOR,
+    ),
+    Mutant(
+        "r-kalman",
+        "layer: a singular system is given up at once",
+        POSTERIOR,
+        "factor = positive_factor(matrix)",
+        "factor = None",
+        OF_POSTERIOR,
+    ),
+    Mutant(
+        "r-kalman",
+        "layer: what failed is not counted",
+        LAYER,
+        "            self.failed_solves += posterior.failed\n",
+        "",
+        OF_POSTERIOR,
+    ),
+    Mutant(
+        "r-kalman",
+        "layer: the layers of the first precision alone step",
+        LAYER,
+        "            steps |= posterior.steps(",
+        "            steps = steps or posterior.steps(",
+        OF_POSTERIOR,
+    ),
+    Mutant(
+        "r-kalman",
         "layer: the rows of the whole batch for those of the share",
-        "grng/optim/rkalman.py",
+        OPTIMIZER,
         "self._filter.observe(self, outputs if part is None else part, targets)",
         "self._filter.observe(self, outputs, targets)",
-        ("tests/optim/test_rkalman_share.py",),
+        OF_SHARE,
+    ),
+    Mutant(
+        "r-kalman",
+        "share: no forward of its own",
+        OPTIMIZER,
+        "        self._watch_forward(self._share)\n",
+        "",
+        OF_SHARE,
+    ),
+    Mutant("r-kalman", "share: ⌊f·B⌋ samples", WATCHING, "math.ceil(share", "math.floor(share", OF_SHARE),
+    Mutant(
+        "r-kalman",
+        "share: the last samples for the first",
+        PARTIAL,
+        "leaf[:samples] if has_batch",
+        "leaf[-samples:] if has_batch",
+        OF_SHARE,
+    ),
+    Mutant(
+        "r-kalman",
+        "share: BatchNorm normalises with the share's own statistics",
+        PARTIAL,
+        "        module.training = False\n",
+        "        pass\n",
+        OF_SHARE,
+    ),
+    Mutant(
+        "r-kalman",
+        "share: a forward that is not the model's last one is repeated",
+        PARTIAL,
+        "if inputs is None or not known:",
+        "if inputs is None:",
+        OF_SHARE,
+    ),
+    Mutant(
+        "r-kalman",
+        "scope: one filter over all weights where only samples are asked for",
+        SETTINGS,
+        'scope or ("layer" if values["observation"] == "samples" else "global")',
+        'scope or "global"',
+        OF_MODES,
+    ),
+    Mutant(
+        "r-kalman",
+        "scope: a filter a layer whatever is observed",
+        SETTINGS,
+        'scope or ("layer" if values["observation"] == "samples" else "global")',
+        'scope or "layer"',
+        OF_MODES,
+    ),
+    Mutant(
+        "r-kalman",
+        "scope: a filter a layer of the loss is let through",
+        SETTINGS,
+        'values["filter_scope"] == "layer" and values["observation"] != "samples"',
+        "False",
+        OF_MODES,
+    ),
+    Mutant(
+        "r-kalman",
+        "scope: resolved values leave it open",
+        SETTINGS,
+        '    values = {**values, "filter_scope": scope_of(values)}\n',
+        "",
+        OF_MODES,
+    ),
+    Mutant(
+        "r-kalman",
+        "modes: the loss filter takes a share of the batch",
+        SETTINGS,
+        '            "noise_ema": 0.9,\n',
+        '            "noise_ema": 0.9,\n            "curvature_batch": None,\n',
+        OF_MODES,
+    ),
+    Mutant(
+        "r-kalman",
+        "modes: what the layer's filter has no use for is let through",
+        SETTINGS,
+        "    if layer:\n",
+        "    if False:\n",
+        OF_MODES,
     ),
 )

@@ -214,3 +214,20 @@ def test_outputs_of_an_earlier_forward_are_not_taken_for_the_last_ones() -> None
     model(100 * inputs)
     with pytest.raises(GrngError, match="last forward"):
         optimizer.observe(outputs, targets)
+
+
+def test_observing_after_the_backward_gives_the_same_rows() -> None:
+    found = []
+    for after in (False, True):
+        model, (inputs, targets) = SmallCNN(), class_batch(**CNN, batch=10)
+        optimizer = RKalman(model, curvature_batch=0.4, seed=1)
+        outputs = model(inputs)
+        loss = F.cross_entropy(outputs, targets)
+        if after:
+            loss.backward()
+        optimizer.observe(outputs, targets)
+        if not after:
+            loss.backward()
+        optimizer.step()
+        found.append(kept_rows(optimizer))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
