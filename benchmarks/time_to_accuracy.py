@@ -64,10 +64,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Finished:
-    """One run: its result, and its curves by step."""
+    """One run: its result, and its curves: training loss and validation accuracy with the steps that were logged."""
 
     result: RunResult
-    losses: tuple[float, ...]
+    losses: tuple[tuple[int, float], ...]
     accuracies: tuple[tuple[int, float], ...]
 
     @classmethod
@@ -78,18 +78,17 @@ class Finished:
         evaluated = tuple(
             (line["step"], line["val_accuracy"]) for line in lines if line.get("val_accuracy") is not None
         )
-        losses = tuple(math.inf if line["train_loss"] is None else line["train_loss"] for line in steps)
+        losses = tuple((line["step"], math.inf if line["train_loss"] is None else line["train_loss"]) for line in steps)
         return cls(result, losses, evaluated)
 
     def smooth_loss(self, step: int, window: int) -> float:
-        """Return the mean training loss of the `window` steps up to `step` (from 1)."""
-        part = self.losses[max(0, step - window) : step]
-        return statistics.mean(part)
+        """Return the mean training loss of what was logged of the `window` steps up to `step` (from 1)."""
+        return statistics.mean(loss for logged, loss in self.losses if step - window < logged <= step)
 
     def steps_to_loss(self, target: float, window: int) -> float:
         """Return the first step whose smooth loss is at most `target`, else infinity."""
-        reached = (s for s in range(window, len(self.losses) + 1) if self.smooth_loss(s, window) <= target)
-        return next(reached, math.inf)
+        logged = (step for step, _ in self.losses if step >= window)
+        return next((step for step in logged if self.smooth_loss(step, window) <= target), math.inf)
 
     def steps_to_accuracy(self, target: float) -> float:
         """Return the first of two evaluations in a row that reach `target` (or the last one alone), else infinity."""
@@ -196,7 +195,7 @@ def shares(values: Sequence[float]) -> str:
 
 def compare(row: Sequence[Finished], reference: Sequence[Finished], window: int, ratio: float) -> list[str]:
     """Return the cells of one row, pairing runs by seed; a step takes `ratio` of the reference's."""
-    steps = len(reference[0].losses)
+    steps = reference[0].losses[-1][0]
     to_accuracy, time_to_accuracy, to_loss = [], [], []
     for own, other in zip(row, reference, strict=True):
         reached = own.steps_to_accuracy(other.accuracies[-1][1])
@@ -226,6 +225,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--window", type=int, default=9, help="steps over which the training loss is averaged")
     parser.add_argument("--workers", type=int, default=1, help="more make the times less exact")
+    parser.add_argument("--only-equal-steps", action="store_true", help="leave out the runs of equal time")
     parser.add_argument("--step-cost", type=Path, help="file of step_cost.py --json with these models and optimizers")
     parser.add_argument("--output", type=Path, default=Path("runs/time-to-accuracy"))
     parser.add_argument("--markdown", type=Path)
@@ -245,21 +245,23 @@ def main() -> None:
         for model in models
     }
     length = {key: max(2, math.floor(arguments.steps / value)) for key, value in ratio.items()}
-    equal_time = runs.all(
-        {(row.label, model, length[row.label, model]): row for row in rows for model in models}, seeds
-    )
+    timed = {(row.label, model, length[row.label, model]): row for row in rows for model in models}
+    equal_time = {} if arguments.only_equal_steps else runs.all(timed, seeds)
     head = ["model", "optimizer", "test accuracy", "training loss", "steps to ref. accuracy", "time to ref. accuracy"]
-    head += ["steps to ref. loss", "diverged", "step time", "test accuracy, equal time (steps)"]
+    head += ["steps to ref. loss", "diverged", "step time"]
+    head += [] if arguments.only_equal_steps else ["test accuracy, equal time (steps)"]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head))]
     for model in models:
         reference = equal_steps[rows[0].label, model, arguments.steps]
         for row in rows:
             runs_of_row = equal_steps[row.label, model, arguments.steps]
             cells = compare(runs_of_row, reference, arguments.window, ratio[row.label, model])
-            steps = length[row.label, model]
-            short = [one for one in equal_time[row.label, model, steps] if one.result.status == "finished"]
-            accuracy = interval([float(one.result.final.test_accuracy or 0.0) for one in short])
-            cells = [model, row.label, *cells, f"{ratio[row.label, model]:.2f}", f"{accuracy} ({steps})"]
+            cells = [model, row.label, *cells, f"{ratio[row.label, model]:.2f}"]
+            if not arguments.only_equal_steps:
+                steps = length[row.label, model]
+                short = [one for one in equal_time[row.label, model, steps] if one.result.status == "finished"]
+                accuracy = interval([float(one.result.final.test_accuracy or 0.0) for one in short])
+                cells.append(f"{accuracy} ({steps})")
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
