@@ -54,7 +54,8 @@ def test_rows_that_are_not_finite_are_not_kept_and_counted_and_the_others_are(ba
     torch.testing.assert_close(first.detach(), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_system_that_overflows_is_counted_and_the_step_is_the_momentum_s_own() -> None:
+@pytest.mark.parametrize("large", [slice(None), slice(1)], ids=["all rows", "one row"])
+def test_a_system_that_overflows_is_counted_and_the_step_is_the_momentum_s_own(large: slice) -> None:
     model, lr = mlp().float(), 0.01
     optimizer = RKalman(model, lr=lr, curvature_batch=1.0)
     optimizer.collect_diagnostics = True
@@ -62,7 +63,7 @@ def test_a_system_that_overflows_is_counted_and_the_step_is_the_momentum_s_own()
     outputs = model(inputs.float())
     optimizer.observe(outputs, targets)
     first = model.get_parameter("0.weight")
-    optimizer._filter._gathered._parts[0][1][first].mul_(1e21)  # type: ignore[attr-defined]  # its squares overflow
+    optimizer._filter._gathered._parts[0][1][first][large].mul_(1e21)  # type: ignore[attr-defined]  # squares overflow
     F.cross_entropy(outputs, targets).backward()
     assert first.grad is not None
     before, vector = first.detach().clone(), first.grad.clone()
