@@ -18,8 +18,10 @@ from grng.experiments.plan import PlannedRun, check_directory, directory_of, pla
 from grng.experiments.record import Calibration, Record, read_record
 from grng.experiments.reuse import stored_result
 from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
-from grng.runs.config import Locate, MachineConfig, RunConfig
+from grng.runs.config import RunConfig
 from grng.runs.config import replace as replace_config
+from grng.runs.schema import Locate
+from grng.runs.sections import MachineConfig
 
 if TYPE_CHECKING:
     from grng.runs.result import RunResult

@@ -12,18 +12,13 @@ from pydantic_core import PydanticCustomError
 
 from grng.errors import GrngError, suggest
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
-from grng.runs.config import (
-    Count,
+from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
+from grng.runs.sections import (
     DatasetConfig,
-    Label,
     LoggingConfig,
     MachineConfig,
     ModelConfig,
-    Name,
     OptimizerConfig,
-    Positive,
-    Section,
-    Seed,
     TrainingConfig,
 )
 

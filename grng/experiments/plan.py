@@ -10,9 +10,11 @@ from pathlib import Path
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments import record, specs
 from grng.experiments.compare_config import CompareConfig
-from grng.runs.config import Key, Locate, OptimizerConfig, RunConfig, TrainingConfig, replace, resolve
+from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.identity import directory_name, run_id, short_id
 from grng.runs.rundir import RunDirectory
+from grng.runs.schema import Key, Locate
+from grng.runs.sections import OptimizerConfig, TrainingConfig
 
 
 @dataclass(frozen=True)

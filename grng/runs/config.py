@@ -7,199 +7,21 @@ when defaults change.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    JsonValue,
-    StringConstraints,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import Field
 
 from grng.errors import ConfigError, GrngError
-
-DEFAULT_EPOCHS = 3
-MAX_SEED = 2**63 - 1
-MAX_LABEL_LENGTH = 200
-
-Key = tuple[str | int, ...]
-Locate = Callable[[Key], str]
-
-
-class Section(BaseModel):
-    """A part of a configuration: unknown keys are refused, values are never converted, instances are immutable.
-
-    `alternatives` names groups of keys that exclude each other; a stronger source that sets one of them replaces the
-    others of weaker sources.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
-
-
-class NamedSection(Section):
-    """A section that a bare string abbreviates: `model: test_vit` is `model: {name: test_vit}`.
-
-    A stronger source that gives another name replaces the whole section: the other keys belong to the name that they
-    were written for.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(core)
-        schema = handler.resolve_ref_schema(reference)
-        full = dict(schema)
-        schema.clear()
-        schema.update({"anyOf": [{"type": "string", "description": "The name."}, full]})
-        return reference
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON would return it (tuples become lists); refuse numbers that are not finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("finite_number", "must be a finite number, not {value}", {"value": str(value)})
-    if isinstance(value, str) and value.strip().lstrip("+-.").casefold() in {"nan", "inf", "infinity"}:
-        raise PydanticCustomError("finite_number", "must be a finite number, not {value}", {"value": value.strip()})
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _label(value: str) -> str:
-    if "/" in value or "\\" in value:
-        raise PydanticCustomError("label", "must not contain a path separator (/ or \\)")
-    if not value.isprintable():
-        raise PydanticCustomError("label", "must not contain control characters, line breaks or invisible characters")
-    return value
-
-
-def _path(value: Any) -> Any:
-    if isinstance(value, str) and (not value.strip() or not value.isprintable()):
-        raise PydanticCustomError("output", "must be a path, neither empty nor with control characters")
-    return value
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Label = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH, strip_whitespace=True),
-    AfterValidator(_label),
-]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Plain = Annotated[JsonValue, BeforeValidator(_plain)]
-OutputPath = Annotated[Path, Field(strict=False), BeforeValidator(_path)]
-
-
-class ModelConfig(NamedSection):
-    """Which timm model, and what its constructor is given besides channels, classes and image size."""
-
-    name: Name = "test_resnet"
-    """A timm model: `grng models list`."""
-    kwargs: dict[str, Plain] = Field(default_factory=dict)
-    """Keyword arguments of the model's constructor, e.g. `drop_rate: 0.1`."""
-
-
-class DatasetConfig(NamedSection):
-    """Which data set, and at which image size."""
-
-    name: Name = "mnist5k"
-    """A data set: `grng datasets list`."""
-    img_size: Count | None = None
-    """Height and width in pixels; null: the data set's own."""
-
-
-class OptimizerConfig(NamedSection):
-    """Which optimizer; every key besides `name` is a hyperparameter, checked by `resolve` against its signature."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Plain]
-
-    name: Name = "ring"
-    """An optimizer: `grng optimizers list`, or `timm:NAME`."""
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """The hyperparameters given, by name."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-class TrainingConfig(Section):
-    """How long, in which batches, with which learning-rate schedule, and when a run counts as diverged."""
-
-    alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"epochs", "steps"}),)
-
-    epochs: Count | None = None
-    """Passes over the training data; 3 unless `steps` is given."""
-    steps: Count | None = None
-    """Optimizer steps, instead of `epochs`."""
-    batch_size: Count = 128
-    """Images per step."""
-    schedule: Literal["cosine", "constant", "linear"] = "cosine"
-    """How the learning rate falls after the warm-up."""
-    warmup: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate rises linearly from 0."""
-    eval_every: Count | None = None
-    """Steps between evaluations, besides those at every epoch's end."""
-    target: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Validation accuracy to reach, a fraction; null: the data set's default."""
-    divergence_factor: Annotated[float, Field(gt=1)] = 10.0
-    """A loss above this times the first step's loss …"""
-    divergence_patience: Count = 20
-    """… for so many steps in a row is divergence."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _epochs_or_steps(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        epochs, steps = value.get("epochs"), value.get("steps")
-        if epochs is not None and steps is not None:
-            raise PydanticCustomError("alternatives", "epochs and steps exclude each other; give one", {"key": "steps"})
-        return {**value, "epochs": DEFAULT_EPOCHS} if epochs is None and steps is None else value
-
-
-class LoggingConfig(Section):
-    """What is written while training; no part of the run id."""
-
-    log_every: Count = 10
-    """Steps between logged steps."""
-    checkpoint_every: Count | None = None
-    """Steps between checkpoints, besides those by time and at every epoch's end."""
-    checkpoint_seconds: Positive = 30.0
-    """Seconds between checkpoints."""
-    tensorboard: bool = True
-    """Write TensorBoard event files."""
-
-
-class MachineConfig(Section):
-    """Where it runs; no part of the run id."""
-
-    device: Name = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
-    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """CPU threads of torch; null: as many as the process may use."""
+from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
+from grng.runs.sections import (
+    DatasetConfig,
+    LoggingConfig,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 
 
 class RunConfig(Section):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from grng.errors import GrngError
-from grng.runs.config import NamedSection, Section
+from grng.runs.schema import NamedSection, Section
 from grng.runs.yaml_text import Key, parse_value, read_document
 
 

@@ -18,8 +18,9 @@ import pytest
 from grng.errors import GrngError
 from grng.experiments.local import Cancelled, LocalExecutor, WorkerDied
 from grng.experiments.slots import Slot
-from grng.runs.config import DatasetConfig, RunConfig, TrainingConfig
+from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
+from grng.runs.sections import DatasetConfig, TrainingConfig
 from tests.experiments import runners
 
 CORE = min(os.sched_getaffinity(0))

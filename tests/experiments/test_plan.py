@@ -10,9 +10,9 @@ from grng.errors import ConfigError, RunDirectoryError
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.plan import check_directory, directory_of, identity, plan, rows
 from grng.experiments.record import Record
-from grng.runs.config import Key
 from grng.runs.loading import load_config
 from grng.runs.rundir import RunDirectory
+from grng.runs.schema import Key
 
 
 def load(**given: Any) -> CompareConfig:

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 import grng.optimizers
 from grng.errors import ConfigError, HyperparameterError
-from grng.runs.config import MAX_SEED, Key, OptimizerConfig, RunConfig, TrainingConfig, replace, resolve
+from grng.runs.config import RunConfig, replace, resolve
+from grng.runs.schema import MAX_SEED, Key
+from grng.runs.sections import OptimizerConfig, TrainingConfig
 
 
 def test_defaults_are_those_of_the_documented_schema() -> None:

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from grng.errors import ConfigError
-from grng.runs.config import RunConfig, Section, resolve
+from grng.runs.config import RunConfig, resolve
 from grng.runs.loading import Loaded, dump_yaml, json_schema, load_config, load_file
+from grng.runs.schema import Section
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""The kinds of sections and values that a configuration is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+MAX_SEED = 2**63 - 1
+MAX_LABEL_LENGTH = 200
+
+Key = tuple[str | int, ...]
+Locate = Callable[[Key], str]
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are refused, values are never converted, instances are immutable.
+
+    `alternatives` names groups of keys that exclude each other; a stronger source that sets one of them replaces the
+    others of weaker sources.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
+
+
+class NamedSection(Section):
+    """A section that a bare string abbreviates: `model: test_vit` is `model: {name: test_vit}`.
+
+    A stronger source that gives another name replaces the whole section: the other keys belong to the name that they
+    were written for.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(core)
+        schema = handler.resolve_ref_schema(reference)
+        full = dict(schema)
+        schema.clear()
+        schema.update({"anyOf": [{"type": "string", "description": "The name."}, full]})
+        return reference
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON would return it (tuples become lists); refuse numbers that are not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite_number", "must be a finite number, not {value}", {"value": str(value)})
+    if isinstance(value, str) and value.strip().lstrip("+-.").casefold() in {"nan", "inf", "infinity"}:
+        raise PydanticCustomError("finite_number", "must be a finite number, not {value}", {"value": value.strip()})
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _label(value: str) -> str:
+    if "/" in value or "\\" in value:
+        raise PydanticCustomError("label", "must not contain a path separator (/ or \\)")
+    if not value.isprintable():
+        raise PydanticCustomError("label", "must not contain control characters, line breaks or invisible characters")
+    return value
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or not value.isprintable()):
+        raise PydanticCustomError("output", "must be a path, neither empty nor with control characters")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH, strip_whitespace=True),
+    AfterValidator(_label),
+]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Plain = Annotated[JsonValue, BeforeValidator(_plain)]
+OutputPath = Annotated[Path, Field(strict=False), BeforeValidator(_path)]
