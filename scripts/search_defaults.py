@@ -62,6 +62,7 @@ SPACES: dict[str, dict[str, Log | Choice]] = {
     "ring": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-3, 1.0), "weight_decay": DECAY},
     "reng": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-3, 0.3), "damping": Log(1e-6, 1e-2), "weight_decay": DECAY},
     "r-kalman": {"lr": Log(1e-3, 1e-2), "rho": Log(1e-2, 3.0), "weight_decay": DECAY},
+    "timm:nmuon": {"lr": Log(3e-3, 0.1), "momentum": Choice((0.9, 0.95)), "weight_decay": DECAY},  # for the benchmarks
 }
 
 

@@ -31,3 +31,12 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     kinds = {tensor.dtype for tensor in tensors}
     own = kinds in ({torch.float32}, {torch.float64})
     return torch.stack(torch._foreach_norm(list(tensors), dtype=None if own else torch.float64)).double()
+
+
+def inner_product(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Return Σ ⟨l, r⟩ over the pairs of tensors, a scalar of float64."""
+    products = torch._foreach_mul(list(left), list(right))
+    if len({product.dtype for product in products}) == 1:
+        # one sum over all costs less than one a tensor
+        return torch.cat([product.reshape(-1) for product in products]).sum(dtype=torch.float64)
+    return torch.stack([product.sum(dtype=torch.float64) for product in products]).sum()

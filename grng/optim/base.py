@@ -42,6 +42,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
         self.samples = 0  # of this step, over its micro-batches
+        self._placed = 0  # how often this step's micro-batches were placed in the joined batch
         self.suspended = False  # while the optimizer itself runs the model (finite differences)
         self.skipped_steps = 0  # steps whose gradient was not finite
         self._scaler_asked = False  # by a GradScaler, which then steps, or skips the step
@@ -125,8 +126,17 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
 
         The first dimension of `shape` are the samples: every process draws for the joined batch, and takes its own.
         """
-        total, own = self.processes.share(shape[0])
+        total, own = self.place_in_batch(shape[0])
         return torch.rand((total, *shape[1:]), generator=self.generator, dtype=torch.float64)[own].to(device)
+
+    def place_in_batch(self, samples: int) -> tuple[int, slice]:
+        """Return the size of the joined micro-batch to which `samples` belong, and where they stand in it.
+
+        Raises:
+            GrngError: Another process had fewer micro-batches and is at its step already.
+        """
+        self._placed += 1
+        return self.processes.share(samples)
 
     def sampled_cotangent(self, outputs: Tensor, share: float = 1.0) -> tuple[Tensor, int]:
         """Return ∂ℓ_b/∂z_b for labels drawn from the model, and for how many samples.
@@ -160,7 +170,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
         self._forget_forward()
 
     def _forget_observed(self) -> None:
-        self.samples = 0
+        self.samples = self._placed = 0
         self._scaler_asked = False
         self._forget()
 
@@ -201,6 +211,8 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
         self.require_observed()
         try:
             with torch.no_grad():
+                if self._placed:
+                    self.processes.begin_step()
                 self._average_gradients()
                 if skips(self):
                     raise SkippedStep

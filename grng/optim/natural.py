@@ -101,7 +101,8 @@ class NaturalGradient(LayerwiseOptimizer):
             scale = trust_region(
                 list(directions.values()), [mixed[p] for p in directions], rates, self.settings.kl_clip
             )
-            torch._foreach_mul_(list(directions.values()), scale)
+            steps_of_all = list(directions.values())
+            torch._foreach_mul_(steps_of_all, [scale.to(step.dtype) for step in steps_of_all])
         for group in self.param_groups:
             members = [p for p in group["params"] if p in directions]
             own = [directions[p] for p in members]

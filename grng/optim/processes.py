@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from grng.errors import GrngError
 
+AT_STEP = -1  # what a process at its step sends where the others send a number of samples
 BUCKET = 2**22  # entries sent at a time (16 MiB in float32), so that a model takes a handful of messages
 
 
@@ -94,12 +95,22 @@ class Processes:
         """Return the size of a joined batch to which this process gives `samples` samples, and where they stand in it.
 
         The joined batch is that of the processes in their order; they may give differently many.
+
+        Raises:
+            GrngError: Another process is already at its step (`begin_step`).
         """
         if not self.active:
             return samples, slice(0, samples)
         sizes = [row[0] for row in self.gathered([samples])]
+        if AT_STEP in sizes:
+            raise unequal_observations()
         start = sum(sizes[: self.rank])
         return sum(sizes), slice(start, start + samples)
+
+    def begin_step(self) -> None:
+        """Raise in every process where another one still observes, and waits in `share` for one more micro-batch."""
+        if self.active and any(row[0] != AT_STEP for row in self.gathered([AT_STEP])):
+            raise unequal_observations()
 
     def stacked(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return `[joined samples, ...]` for tensors `[samples, ...]`, which must all have the same first size."""
@@ -138,6 +149,15 @@ class _ValueOf(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
         """Hand the cotangent to `graph`."""
         return cotangents[0], None
+
+
+def unequal_observations() -> GrngError:
+    """Return what is wrong where the processes had differently many micro-batches."""
+    return GrngError(
+        "observe was called differently often in the processes that train this model.",
+        where="step",
+        hint="Give every process the same number of micro-batches a step; their sizes may differ.",
+    )
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -5,13 +5,14 @@
     3. observe      Δθ and the fall of P: see `rkalman_loss`, `rkalman_samples`, `rkalman_outputs`
     4. move         θ ← θ − lr·w·θ;  m ← β m + (1−β) Δθ, bias-corrected;  θ ← θ + lr m
 
-P is a variance an entry (`covariance="diagonal"`) or a tensor (`"block"`).
+P is a variance an entry (`covariance="diagonal"`) or a tensor (`"block"`). Elementwise arithmetic goes through torch's
+foreach functions, one call for all tensors: a loop would cost more than the arithmetic.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -98,12 +99,11 @@ class GlobalFilter(ABC):
         square = norms(list(gradients.values())).square().sum()
         optimizer.join_samples()
         precision = optimizer.samples * self.rho * square
-        covariance = {p: self._predicted(optimizer.state[p], p, precision) for p in gradients}
+        covariance = self._predicted(optimizer.state, list(gradients), precision)
         steps = self.steps(optimizer, gradients, covariance)
         for group in groups:
-            for p in group["params"]:
-                if p in steps:
-                    _move(optimizer.state[p], p, steps[p], group)
+            members = [p for p in group["params"] if p in steps]
+            _move(optimizer.state, members, [steps[p] for p in members], group)
         if optimizer.collect_diagnostics:
             self.last |= self._summary(covariance)
 
@@ -111,25 +111,42 @@ class GlobalFilter(ABC):
     def forget(self) -> None:
         """Forget what was observed for the coming step."""
 
-    def _predicted(self, state: dict[str, Any], p: nn.Parameter, precision: Tensor) -> Tensor:
+    def _predicted(
+        self, states: MutableMapping[Any, Any], parameters: Sequence[nn.Parameter], precision: Tensor
+    ) -> Tensors:
         """Predict and regularise: P ← min(P/γ + q, P₀), then P ⊘ (1 + precision · P); `precision` is B ρ ‖g‖²."""
-        if "covariance" not in state:
-            like = p if self.covariance == "diagonal" else p.new_zeros(())
-            state["covariance"] = torch.full_like(
-                like, self.initial_covariance, dtype=wide_dtype(p), requires_grad=False
-            )
-        variance: Tensor = state["covariance"]
-        variance.div_(self.forgetting).add_(self.process_noise).clamp_(max=self.initial_covariance)
-        return variance.div_(1.0 + precision.to(variance.dtype) * variance)
+        for p in parameters:
+            if "covariance" not in states[p]:
+                like = p if self.covariance == "diagonal" else p.new_zeros(())
+                states[p]["covariance"] = torch.full_like(
+                    like, self.initial_covariance, dtype=wide_dtype(p), requires_grad=False
+                )
+        variances: list[Tensor] = [states[p]["covariance"] for p in parameters]
+        torch._foreach_div_(variances, self.forgetting)
+        torch._foreach_add_(variances, self.process_noise)
+        torch._foreach_clamp_max_(variances, self.initial_covariance)
+        shrinking = torch._foreach_mul(variances, [precision.to(variance.dtype) for variance in variances])
+        torch._foreach_add_(shrinking, 1.0)
+        torch._foreach_div_(variances, shrinking)
+        return dict(zip(parameters, variances, strict=True))
 
-    def lower(self, variance: Tensor, fall: Tensor) -> None:
-        """P ← P − fall, `fall` an entry of diag(K H P) each; a tensor's one variance falls by their mean."""
-        # rounding must not make a variance negative
-        variance.sub_(fall if self.covariance == "diagonal" else fall.mean()).clamp_(min=0.0)
+    def lower(self, variances: Sequence[Tensor], falls: Sequence[Tensor]) -> None:
+        """P ← P − fall, `falls` an entry of diag(K H P) each; a tensor's one variance falls by their mean."""
+        if not variances:
+            return
+        torch._foreach_sub_(list(variances), self._by_variance(falls))
+        torch._foreach_clamp_min_(list(variances), 0.0)  # rounding must not make a variance negative
 
-    def inform(self, variance: Tensor, information: Tensor) -> None:
-        """P ← P ⊘ (1 + P ⊙ information), `information` an entry of diag(Hᵀ R⁻¹ H) each."""
-        variance.div_(1.0 + variance * (information if self.covariance == "diagonal" else information.mean()))
+    def inform(self, variances: Sequence[Tensor], informations: Sequence[Tensor]) -> None:
+        """P ← P ⊘ (1 + P ⊙ information), `informations` an entry of diag(Hᵀ R⁻¹ H) each."""
+        if not variances:
+            return
+        shrinking = torch._foreach_mul(self._by_variance(informations), list(variances))
+        torch._foreach_add_(shrinking, 1.0)
+        torch._foreach_div_(list(variances), shrinking)
+
+    def _by_variance(self, entries: Sequence[Tensor]) -> list[Tensor]:
+        return list(entries) if self.covariance == "diagonal" else [each.mean() for each in entries]
 
     # --- one rule for all parameters
 
@@ -169,13 +186,26 @@ class GlobalFilter(ABC):
         """Load what `state` returned."""
 
 
-def _move(state: dict[str, Any], p: nn.Parameter, step: Tensor, group: dict[str, Any]) -> None:
+def _move(
+    states: MutableMapping[Any, Any],
+    parameters: Sequence[nn.Parameter],
+    steps: Sequence[Tensor],
+    group: Mapping[str, Any],
+) -> None:
+    if not parameters:
+        return
+    members: list[Tensor] = list(parameters)
+    moved = list(steps)
     if group["weight_decay"]:
-        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(members, 1.0 - group["lr"] * group["weight_decay"])
     if group["momentum"]:
-        if "momentum_buffer" not in state:
-            state.update(momentum_buffer=wide_zeros(p), momentum_updates=0)
-        state["momentum_updates"] += 1
-        buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(step, alpha=1.0 - group["momentum"])
-        step = buffer / (1.0 - group["momentum"] ** state["momentum_updates"])
-    p.add_(step, alpha=group["lr"])
+        for p in parameters:
+            if "momentum_buffer" not in states[p]:
+                states[p].update(momentum_buffer=wide_zeros(p), momentum_updates=0)
+            states[p]["momentum_updates"] += 1
+        buffers: list[Tensor] = [states[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_lerp_(buffers, moved, 1.0 - group["momentum"])
+        moved = list(
+            torch._foreach_div(buffers, [1.0 - group["momentum"] ** states[p]["momentum_updates"] for p in parameters])
+        )
+    torch._foreach_add_(members, moved, alpha=group["lr"])

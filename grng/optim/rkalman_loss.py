@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.precision import wide, wide_zeros
+from grng.curvature.precision import inner_product, wide, wide_zeros
 from grng.optim.fisher import DiagonalSum
 from grng.optim.joining import join_diagonals
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
@@ -75,29 +75,34 @@ class LossFilter(GlobalFilter):
         self.noise = self.noise_ema * self.noise + (1.0 - self.noise_ema) * deviance
         self.noise_updates += 1
         noise = self.noise / (1.0 - self.noise_ema**self.noise_updates)
-        gains = {p: covariance[p] * gradient for p, gradient in gradients.items()}  # P g
-        spread = torch.stack([(gains[p] * gradients[p]).sum(dtype=torch.float64) for p in gradients]).sum()
+        variances, vectors = [covariance[p] for p in gradients], list(gradients.values())
+        gains = torch._foreach_mul([wide(vector) for vector in vectors], variances)  # P g
+        spread = inner_product(gains, vectors)
         innovation_variance = batch**2 * spread + noise
         if not bool(innovation_variance > 0):
             # a loss of zero with no gradient leaves nothing to learn
             return {p: wide_zeros(p) for p in gradients}
         factor = -batch * deviance / innovation_variance
         if self.update == "joint":
-            for p, gain in gains.items():
-                self.lower(covariance[p], gain.square() * (batch**2 / innovation_variance).to(gain.dtype))
+            falls = torch._foreach_mul(gains, gains)
+            share = batch**2 / innovation_variance
+            torch._foreach_mul_(falls, [share.to(fall.dtype) for fall in falls])
+            self.lower(variances, falls)
         if report:
             self.last = {"innovation": deviance, "innovation_variance": float(innovation_variance), "noise": noise}
-        return {p: gain * factor.to(gain.dtype) for p, gain in gains.items()}
+        torch._foreach_mul_(gains, [factor.to(gain.dtype) for gain in gains])
+        return dict(zip(gradients, gains, strict=True))
 
     def _information_steps(self, gradients: Tensors, covariance: Tensors, batch: int) -> Tensors:
         """Lower P by the precision B² ĝ⊙ĝ, and return −P B g with the P after the update."""
         observed, self._observed = self._observed, {}
-        for p, diagonal in observed.items():
-            estimate = diagonal.estimate(batch)
-            if estimate is not None and p in covariance:
-                self.inform(covariance[p], batch * estimate)  # B · (B ĝ⊙ĝ)
+        estimates = {p: found for p, diagonal in observed.items() if (found := diagonal.estimate(batch)) is not None}
+        informed = [p for p in estimates if p in covariance]
+        self.inform([covariance[p] for p in informed], [batch * estimates[p] for p in informed])  # B · (B ĝ⊙ĝ)
         self.last = {}
-        return {p: covariance[p] * gradient * -float(batch) for p, gradient in gradients.items()}
+        gains = torch._foreach_mul([covariance[p] for p in gradients], list(gradients.values()))
+        torch._foreach_mul_(gains, -float(batch))
+        return dict(zip(gradients, gains, strict=True))
 
     def state(self) -> dict[str, Any]:
         """Return the moving average of the noise."""

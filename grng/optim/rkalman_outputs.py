@@ -51,7 +51,7 @@ class OutputsFilter(GlobalFilter):
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Add the Jacobian, Σ and y − μ of one micro-batch."""
         held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self._rows += optimizer.processes.share(outputs.numel())[0]
+        self._rows += optimizer.place_in_batch(outputs.numel())[0]
         _check_size(self._rows, sum(p.numel() for p in held))
         values = wide(outputs.detach())
         # Σ u uᵀ over the likelihood's exact gradients is E[∂ℓ/∂z ∂ℓ/∂zᵀ], which is ∂²ℓ/∂z² for all of them
@@ -91,9 +91,9 @@ class OutputsFilter(GlobalFilter):
                 continue
             diagonal = (jacobian * (inner.to(jacobian.dtype) @ jacobian)).sum(dim=0).reshape(p.shape)
             if self.update == "joint":
-                self.lower(covariance[p], covariance[p].square() * diagonal)
+                self.lower([covariance[p]], [covariance[p].square() * diagonal])
             else:
-                self.inform(covariance[p], diagonal)
+                self.inform([covariance[p]], [diagonal])
         return steps
 
     def state(self) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from grng.curvature.layers import Layer
 from grng.curvature.precision import wide_dtype
 from grng.curvature.row_gradients import RowGradients, row_gradients
 from grng.curvature.sample_groups import SampleGroups, merge_plan
-from grng.errors import GrngError
-from grng.optim.processes import Processes
+from grng.optim.processes import Processes, unequal_observations
 
 if TYPE_CHECKING:
     from grng.optim.rkalman import RKalman
@@ -132,11 +131,7 @@ def joined_sizes(processes: Processes, parts: Sequence[Sequence[int]], limit: in
         GrngError: The processes had differently many micro-batches.
     """
     if len({count for (count,) in processes.gathered([len(parts)])}) > 1:
-        raise GrngError(
-            "observe was called differently often in the processes that train this model.",
-            where="step",
-            hint="Give every process the same number of micro-batches a step; their sizes may differ.",
-        )
+        raise unequal_observations()
     padded = [size for part in parts for size in [*part, *[0] * (limit - len(part))]]
     table = torch.tensor(processes.gathered(padded)).reshape(processes.size, len(parts), limit).transpose(0, 1)
     owner = torch.arange(processes.size)[None, :, None].expand_as(table)

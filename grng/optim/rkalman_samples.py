@@ -79,10 +79,10 @@ class SamplesFilter(GlobalFilter):
             steps[p] = -(covariance[p] * total)
             if self.update == "joint":
                 half = inverse.to(matrix.dtype) @ matrix  # L⁻¹ H, whose squares add up to diag(Hᵀ S⁻¹ H)
-                self.lower(covariance[p], covariance[p].square() * half.square().sum(dim=0).reshape(p.shape))
+                self.lower([covariance[p]], [covariance[p].square() * half.square().sum(dim=0).reshape(p.shape)])
             elif self.update == "information":
                 precisions = (1.0 / noise).to(matrix)
-                self.inform(covariance[p], (precisions @ matrix.square()).reshape(p.shape))
+                self.inform([covariance[p]], [(precisions @ matrix.square()).reshape(p.shape)])
         return steps
 
     def state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grng.curvature.precision import norms, wide_zeros
+from grng.curvature.precision import inner_product, norms, wide_zeros
 
 SMALLEST_RMS = 1e-12
 
@@ -61,9 +61,12 @@ def trust_region(steps: Sequence[Tensor], vectors: Sequence[Tensor], rates: Sequ
         rates: The learning rate of each.
         clip: κ.
     """
-    products = torch._foreach_mul(list(steps), list(vectors))
-    sums = torch.stack([product.sum(dtype=torch.float64) for product in products])
-    decrease = -(sums * torch.tensor(rates, dtype=sums.dtype, device=sums.device).square()).sum()
+    by_rate: dict[float, list[tuple[Tensor, Tensor]]] = {}
+    for rate, step, vector in zip(rates, steps, vectors, strict=True):
+        by_rate.setdefault(rate, []).append((step, vector))
+    decrease = -torch.stack(
+        [rate**2 * inner_product(*zip(*pairs, strict=True)) for rate, pairs in by_rate.items()]
+    ).sum()
     scale = (clip / decrease).sqrt().clamp(max=1.0)
     return torch.where(decrease > 0, scale, torch.ones_like(scale))
 

@@ -25,7 +25,7 @@ def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, nam
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     given = yaml.safe_load(find_config(name).read_text())
-    rows = [row if isinstance(row, str) else row["name"] for row in given.get("optimizers", [])]
+    rows = [row if isinstance(row, str) else row.get("label", row["name"]) for row in given.get("optimizers", [])]
     assert len(document["runs"]) == max(1, len(rows)) * (given["seeds"] if rows else 1)
     assert [run["label"] for run in document["runs"]][: len(rows)] == rows
     assert all(run["steps"] > 0 and run["estimated_seconds"] > 0 for run in document["runs"])

@@ -66,7 +66,7 @@ JOINT = (
         "kfac",
         "several processes: every one draws for itself",
         BASE,
-        "total, own = self.processes.share(shape[0])",
+        "total, own = self.place_in_batch(shape[0])",
         "total, own = shape[0], slice(None)",
         TESTS,
         "joined_batch and kfac",

@@ -116,7 +116,7 @@ RKALMAN_ROWS = (
         "r-kalman",
         "outputs: a stale P, not lowered",
         OUTPUTS,
-        "self.lower(covariance[p], covariance[p].square() * diagonal)",
+        "self.lower([covariance[p]], [covariance[p].square() * diagonal])",
         "pass",
         OF_OUTPUTS,
     ),

@@ -212,7 +212,7 @@ def make_mistakes(rank: int) -> dict[str, str]:
             model = mlp()
             wrapper = DistributedDataParallel(model)
             optimizer: Any = create_optimizer(name, model if given == "module" else wrapper)
-            inputs, targets = class_batch()
+            inputs, _ = class_batch()
             found[f"{name}, {given}"] = message_of(lambda x=inputs, ddp=wrapper: ddp(x))  # type: ignore[misc]
             with wrapper.no_sync():
                 found[f"{name}, {given}, no_sync"] = message_of(lambda x=inputs, ddp=wrapper: ddp(x))  # type: ignore[misc]
@@ -223,15 +223,30 @@ def make_mistakes(rank: int) -> dict[str, str]:
     with static.no_sync():
         found["static graph"] = message_of(lambda: static(inputs))
 
-    wrapper = DistributedDataParallel(mlp())
-    optimizer = create_optimizer("r-kalman", wrapper, filter_scope="global")
+    for label, name, own in UNEQUAL:
+        wrapper = DistributedDataParallel(mlp())
+        optimizer = create_optimizer(name, wrapper, **own)
+        found[f"micro-batches, {label}"] = message_of(partial(step_after, 1 + rank, wrapper, optimizer))
+    return found
+
+
+UNEQUAL = (
+    ("a draw", "ring", {}),
+    ("a draw and rows", "r-kalman", {}),
+    ("rows", "r-kalman", {"filter_scope": "global"}),
+    ("outputs", "r-kalman", {"observation": "outputs"}),
+)
+
+
+def step_after(micro_batches: int, wrapper: DistributedDataParallel, optimizer: Any) -> None:
+    """Observe so many micro-batches without a message of DDP's, then step."""
+    inputs, targets = class_batch()
     with wrapper.no_sync():
-        for _ in range(1 + rank):
+        for _ in range(micro_batches):
             outputs = wrapper(inputs)
             optimizer.observe(outputs, targets)
             nn.functional.cross_entropy(outputs, targets).backward()
-    found["micro-batches"] = message_of(optimizer.step)
-    return found
+    optimizer.step()
 
 
 JOBS: dict[str, Callable[[int], Any]] = {"make early": make_early, "train early": train_early, "alone": train_alone}
@@ -308,10 +323,14 @@ def test_a_step_takes_a_handful_of_messages_however_many_layers_there_are(two: l
     messages = two[0]["messages"]
     assert messages["sgd"] == []
     assert len(messages["r-kalman, loss"]) == 2  # samples, deviance
-    assert len(messages["r-kalman"]) == 5  # sizes for the draw, micro-batches, groups, which are used, the rows
+    assert (
+        len(messages["r-kalman"]) == 6
+    )  # sizes for the draw, the step, micro-batches, groups, which are used, the rows
     assert len(messages["kfac, exact Fisher"]) == 2  # counts and sums of the factors
-    assert len(messages["ring, corrected"]) == 5  # sizes for the draw, K-FAC's, counts and sums of the squares
-    assert len(messages["reng"]) == 6  # sizes for the draw, K-FAC's, which gradients there are, g, H g
+    assert (
+        len(messages["ring, corrected"]) == 6
+    )  # sizes for the draw, the step, K-FAC's, counts and sums of the squares
+    assert len(messages["reng"]) == 7  # sizes for the draw, the step, K-FAC's, which gradients there are, g, H g
 
 
 def test_messages_are_cut_into_buckets(two: list[dict[str, Any]]) -> None:
@@ -338,7 +357,8 @@ def test_mistakes_say_what_to_do(two: list[dict[str, Any]]) -> None:
                 assert "Put forward and backward under ddp.no_sync()" in found["mistakes"][f"{name}, {given}"]
                 assert found["mistakes"][f"{name}, {given}, no_sync"] == "no error"
         assert "static_graph=True must see its first step outside" in found["mistakes"]["static graph"]
-        assert "the same number of micro-batches" in found["mistakes"]["micro-batches"]
+        for label, _, _ in UNEQUAL:
+            assert "the same number of micro-batches" in found["mistakes"][f"micro-batches, {label}"], label
 
 
 def test_the_second_order_optimizer_of_timm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
