@@ -57,7 +57,7 @@ RINGS_STEP = {
     "other_parameters": "adamw",
     "weight_decay": 0.05,
 }
-RATES = (0.001, 0.002, 0.003, 0.005, 0.01)
+RATES = (0.001, 0.0023, 0.005)
 MAPS = {
     "rho-lr": Map("RING: ρ by lr", "ring", ("rho", (0.0, 0.001, 0.01, 0.1, 1.0)), ("lr", RATES)),
     "damping-lr": Map(
@@ -77,13 +77,13 @@ MAPS = {
         "RING: power p of the gradient norm in λ + ρ‖g‖^p by ρ",
         "ring",
         ("norm_power", (0.5, 1.0, 2.0)),
-        ("rho", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+        ("rho", (1e-3, 1e-2, 1e-1)),
     ),
     "global": Map(
         "RING with the whole model's gradient norm (norm_scope=global): p by ρ",
         "ring",
         ("norm_power", (1.0, 2.0)),
-        ("rho", (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
+        ("rho", (1e-4, 1e-3, 1e-2)),
         {"norm_scope": "global"},
     ),
     "freshness": Map(
