@@ -1,4 +1,4 @@
-"""Built-in data sets, bundled with the package: no download, no worker processes, tensors in memory.
+"""Data sets: two that are bundled with the package, tensors in memory, and doors to those that are read from files.
 
 Importing this package loads no torch; `load` does.
 """
@@ -7,24 +7,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grng.data.doors import Door, is_door, list_doors
 from grng.data.registry import DatasetInfo, check_dataset_name, dataset_info, list_datasets
 
 if TYPE_CHECKING:
     from grng.data.bundle import DataBundle, Split
+    from grng.data.opening import PictureData
+    from grng.data.request import DataRequest
 
 __all__ = [
     "DataBundle",
     "DatasetInfo",
+    "Door",
     "Split",
     "check_dataset_name",
     "dataset_info",
+    "is_door",
     "list_datasets",
+    "list_doors",
     "load",
+    "load_pictures",
 ]
 
 
 def load(name: str, *, img_size: int | None = None) -> DataBundle:
-    """Return the data set `name` as normalised tensors.
+    """Return the built-in data set `name` as normalised tensors.
 
     Args:
         name: A name of `list_datasets`.
@@ -37,6 +44,13 @@ def load(name: str, *, img_size: int | None = None) -> DataBundle:
     from grng.data.builtin import load_builtin
 
     return load_builtin(dataset_info(name), img_size=img_size)
+
+
+def load_pictures(request: DataRequest) -> PictureData:
+    """Return a data set that is read from files; see `grng.data.opening.load_pictures`."""
+    from grng.data.opening import load_pictures as load_requested
+
+    return load_requested(request)
 
 
 def __getattr__(name: str) -> type:

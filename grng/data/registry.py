@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grng.errors import GrngError, UnknownNameError, suggest
+from grng.data.doors import check_door_name, door_names, is_door
+from grng.errors import GrngError, UnknownNameError, nearest, suggest
 
 MIN_IMG_SIZE = 4
 MAX_IMG_SIZE = 512
@@ -100,17 +101,24 @@ def list_datasets() -> list[DatasetInfo]:
 
 
 def check_dataset_name(name: str) -> None:
-    """Raise `UnknownNameError` with the nearest names unless there is a data set `name`."""
-    if name not in _BY_NAME:
-        known = f"Known: {', '.join(_BY_NAME)}."
-        raise UnknownNameError(f"there is no data set {name!r}.", hint=suggest(name, _BY_NAME, otherwise=known))
+    """Raise `UnknownNameError` with the nearest names unless there is a data set `name` or a door to it."""
+    if is_door(name):
+        check_door_name(name)
+    elif name not in _BY_NAME:
+        known = f"Known: {', '.join(_BY_NAME)}, and of files: folder, torch/NAME, hfds/NAME, tfds/NAME, wds/NAME."
+        behind = {door.partition("/")[2]: door for door in door_names()}
+        exact = [behind[name.casefold()]] if name.casefold() in behind else []
+        near = [*nearest(name, _BY_NAME), *(exact or nearest(name, door_names()))]
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else known
+        raise UnknownNameError(f"there is no data set {name!r}.", hint=hint)
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """Return what is known about the data set `name`.
+    """Return what is known about the built-in data set `name`.
 
     Raises:
         UnknownNameError: If there is none.
     """
-    check_dataset_name(name)
+    if name not in _BY_NAME:
+        raise UnknownNameError(f"there is no built-in data set {name!r}.", hint=suggest(name, _BY_NAME))
     return _BY_NAME[name]

@@ -22,14 +22,23 @@ def test_listing_loads_no_torch() -> None:
 
 def test_unknown_name_says_what_is_near() -> None:
     with pytest.raises(UnknownNameError) as caught:
-        check_dataset_name("mnist")
-    assert str(caught.value) == "there is no data set 'mnist'. Did you mean 'mnist5k'?"
+        check_dataset_name("mnst5k")
+    assert str(caught.value) == "there is no data set 'mnst5k'. Did you mean 'mnist5k'?"
 
 
 def test_unknown_name_with_nothing_near_lists_all() -> None:
     with pytest.raises(UnknownNameError) as caught:
+        check_dataset_name("zzz")
+    assert str(caught.value) == (
+        "there is no data set 'zzz'. "
+        "Known: mnist5k, digits, and of files: folder, torch/NAME, hfds/NAME, tfds/NAME, wds/NAME."
+    )
+
+
+def test_a_name_without_its_door_gets_it() -> None:
+    with pytest.raises(UnknownNameError) as caught:
         check_dataset_name("imagenet")
-    assert str(caught.value) == "there is no data set 'imagenet'. Known: mnist5k, digits."
+    assert str(caught.value) == "there is no data set 'imagenet'. Did you mean 'torch/imagenet'?"
 
 
 @pytest.mark.parametrize("size", [0, 3, 513, -32])
