@@ -15,6 +15,7 @@ from pydantic import Field
 from grng.errors import ConfigError, GrngError
 from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
 from grng.runs.sections import (
+    AugmentConfig,
     DatasetConfig,
     LoggingConfig,
     MachineConfig,
@@ -39,6 +40,8 @@ class RunConfig(Section):
     """The optimizer; a bare string is its name, every other key a hyperparameter."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """The length of training, batches, schedule and divergence."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """How training batches are changed."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What is written while training."""
     machine: MachineConfig = Field(default_factory=MachineConfig)
@@ -72,7 +75,7 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     Raises:
         ConfigError: With every problem found.
     """
-    from grng.data import check_dataset_name, dataset_info
+    from grng.data import check_dataset_name
     from grng.models import check_model_kwargs, check_model_name
     from grng.optimizers import check_optimizer_name, resolve_hyperparameters
 
@@ -92,9 +95,9 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     attempt(("optimizer", "name"), lambda: check_optimizer_name(config.optimizer.name))
     if problems:
         raise ConfigError(problems)
-    info = dataset_info(config.dataset.name)
-    img_size = config.dataset.img_size or info.img_size
-    attempt(("dataset", "img_size"), lambda: info.check_img_size(img_size))
+    dataset, default_target, found = _resolve_dataset(config)
+    for key, problem in found:
+        problems.extend(_relocated(problem, key, locate))
     given = config.optimizer.hyperparameters
     hyperparameters = attempt(("optimizer",), lambda: resolve_hyperparameters(config.optimizer.name, given))
     if problems:
@@ -102,14 +105,32 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     if "rho_warmup_steps" in hyperparameters and "rho_warmup_steps" not in given:
         # gradient regularisation during a warm-up of the learning rate does harm (Zhao et al. 2024)
         hyperparameters["rho_warmup_steps"] = config.training.warmup
-    target = config.training.target if config.training.target is not None else info.target
+    target = config.training.target if config.training.target is not None else default_target
     return replace(
         config,
         label=config.label or config.optimizer.name,
-        dataset=DatasetConfig(name=info.name, img_size=img_size),
+        dataset=dataset,
         optimizer=OptimizerConfig(name=config.optimizer.name, **hyperparameters),
         training=replace(config.training, target=target),
     )
+
+
+def _resolve_dataset(config: RunConfig) -> tuple[DatasetConfig, float | None, list[tuple[Key, GrngError]]]:
+    """Return the data set's settings filled in, its default target, and what is wrong with them."""
+    from grng.data import dataset_info, is_door
+    from grng.runs.picture_settings import check_built_in, resolve_pictures
+
+    if is_door(config.dataset.name):
+        dataset, problems = resolve_pictures(config.dataset, config.augment, config.model.name)
+        return dataset, None, problems
+    info = dataset_info(config.dataset.name)
+    problems = check_built_in(config.dataset, config.augment)
+    img_size = config.dataset.img_size or info.img_size
+    try:
+        info.check_img_size(img_size)
+    except GrngError as error:
+        problems.append((("dataset", "img_size"), error))
+    return DatasetConfig(name=info.name, img_size=img_size), info.target, problems
 
 
 def _relocated(error: GrngError, key: Key, locate: Locate) -> list[GrngError]:

@@ -8,9 +8,18 @@ import re
 from typing import Any
 
 from grng.runs.config import RunConfig
+from grng.runs.schema import Section
+from grng.runs.sections import AugmentConfig, DatasetConfig
 
 NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
 SHORT_LENGTH = 8
+
+# Keys that came later are left out at their defaults: the runs that were done before are the same runs.
+_LATER: dict[str, tuple[type[Section], tuple[str, ...]]] = {
+    "dataset": (DatasetConfig, tuple(name for name in DatasetConfig.model_fields if name not in ("name", "img_size"))),
+    "augment": (AugmentConfig, tuple(AugmentConfig.model_fields)),
+}
+_INERT = {"dataset": ("download", "strict", "in_memory")}
 
 _MAX_NAME = 120
 _KEPT = re.compile(r"[A-Za-z0-9._=,\[\]+-]")
@@ -22,9 +31,18 @@ def run_id(config: RunConfig) -> str:
     Raises:
         ValueError: If `config` is not resolved: its id would not hold the defaults that it runs with.
     """
-    if config.dataset.img_size is None or config.training.target is None:
+    if config.dataset.img_size is None:
         raise ValueError("a run id is of a resolved config: call grng.runs.config.resolve first")
     content = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_ID))
+    for section, inert in _INERT.items():
+        for name in inert:
+            content[section][name] = _LATER[section][0].model_fields[name].default
+    for section, (kind, names) in _LATER.items():
+        for name in names:
+            if content[section][name] == kind.model_fields[name].default:
+                del content[section][name]
+    if not content["augment"]:
+        del content["augment"]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -87,6 +87,26 @@ class Memory(Record):
     peak_mb: Number = None
 
 
+class Data(Record):
+    """What was trained and measured on."""
+
+    train: int | None = None
+    """Pictures in the training split."""
+    val: int | None = None
+    test: int | None = None
+    classes: list[str] | None = None
+    """Names by label."""
+    data_dir: str | None = None
+    in_memory: bool | None = None
+    """Whether all pictures were kept in memory."""
+    skipped: int = 0
+    """Pictures that could not be read and are in no split."""
+    skipped_pictures: list[str] = Field(default_factory=list)
+    """The first of them, and why."""
+    sha256: str | None = None
+    """Of names, classes and splits of all pictures."""
+
+
 class Parameters(Record):
     """Numbers of parameters, in all and by how they are preconditioned."""
 
@@ -145,6 +165,7 @@ class RunResult(Record):
     target: Target = Field(default_factory=Target)
     time: Time = Field(default_factory=Time)
     memory: Memory = Field(default_factory=Memory)
+    data: Data = Field(default_factory=Data)
     parameters: Parameters = Field(default_factory=Parameters)
     coverage: list[dict[str, JsonValue]] | None = None
     pairing: Pairing = Field(default_factory=Pairing)

@@ -8,9 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from grng.runs.schema import Count, Name, NamedSection, Plain, Positive, Section
+from grng.runs.schema import Count, InputPath, Name, NamedSection, Plain, Positive, Section, Seed
 
 DEFAULT_EPOCHS = 3
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+PerChannel = Annotated[list[float], Field(min_length=1, max_length=3)]
+Range = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
 
 
 class ModelConfig(NamedSection):
@@ -23,12 +28,66 @@ class ModelConfig(NamedSection):
 
 
 class DatasetConfig(NamedSection):
-    """Which data set, and at which image size."""
+    """Which data set, and how its pictures reach the model.
+
+    The keys after `img_size` are for pictures that are read from files, not for the built-in sets.
+    """
 
     name: Name = "mnist5k"
-    """A data set: `grng datasets list`."""
+    """A built-in data set, or a door to others, `folder`, `torch/cifar10`, `hfds/…`: `grng datasets list`."""
     img_size: Count | None = None
-    """Height and width in pixels; null: the data set's own."""
+    """Height and width in pixels; null: the data set's own, of a folder the model's."""
+    data_dir: InputPath | None = None
+    """Where the files are, or are downloaded to."""
+    download: bool = False
+    """Download what is missing into `data_dir`; no part of the run id."""
+    strict: bool = False
+    """Make unreadable pictures and empty classes an error instead of leaving them out; no part of the run id."""
+    val_fraction: Fraction | None = None
+    """Share of the training pictures, of each class alike, that makes a missing validation split; null: 0.1."""
+    test_fraction: Fraction | None = None
+    """Likewise a missing test split; null: 0.1."""
+    split_seed: Seed | None = None
+    """Seed of which pictures these are, whatever the run's seed; null: 0."""
+    channels: Literal[1, 3] | None = None
+    """1 turns the pictures grey, 3 into RGB; null: 3."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    """How pictures are resized; null: as the model's weights at timm were trained."""
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Image size by the size that pictures are resized to before the centre is cut out; null: the model's."""
+    crop_mode: Literal["center", "squash", "border"] | None = None
+    """What becomes of pictures that are not square: cut, squeezed, or padded; null: the model's."""
+    mean: PerChannel | None = None
+    """Mean of each channel, of pixels from 0 to 1, that is subtracted; null: the model's."""
+    std: PerChannel | None = None
+    """Standard deviation of each channel that is divided by; null: the model's."""
+    input_key: Name | None = None
+    """The column or entry with the pictures (hfds, wds, tfds); null: the one that has pictures."""
+    target_key: Name | None = None
+    """The column or entry with the class (hfds, wds, tfds); null: `label`, or the one that has classes."""
+    in_memory: Literal["auto", True, False] = "auto"
+    """Keep all pictures decoded in the device's memory; auto: up to 64 pixels and 1 GiB. No part of the run id."""
+
+
+class AugmentConfig(Section):
+    """How training batches are changed before the model sees them."""
+
+    flip: Probability = 0.0
+    """Probability that a picture is mirrored left to right."""
+    crop: Literal["pad", "resized"] | None = None
+    """`pad`: a random window of the picture with `padding` black pixels around; `resized`: a random part, resized."""
+    padding: Count = 4
+    """Pixels on each side, for `crop: pad`."""
+    scale: Range = [0.08, 1.0]  # noqa: RUF012 - pydantic copies defaults
+    """Least and largest share of the picture's area, for `crop: resized`."""
+    ratio: Range = [0.75, 4 / 3]  # noqa: RUF012
+    """Least and largest width by height, for `crop: resized`."""
+    auto_augment: Name | None = None
+    """timm's AutoAugment, RandAugment or AugMix by its string, e.g. `rand-m9-mstd0.5-inc1`."""
+    color_jitter: Annotated[float, Field(ge=0)] = 0.0
+    """Largest relative change of brightness, contrast and saturation; without effect beside `auto_augment`."""
+    random_erasing: Probability = 0.0
+    """Probability that a random rectangle of the picture is erased."""
 
 
 class OptimizerConfig(NamedSection):
@@ -101,3 +160,7 @@ class MachineConfig(Section):
     """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPU threads of torch; null: as many as the process may use."""
+    data_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Processes that read pictures; 0: this one; null: one less than there are cores, at most 8."""
+    verify_data: bool = True
+    """Decode every picture once before training, so that bad ones are left out; false: the first one ends the run."""
