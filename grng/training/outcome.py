@@ -12,15 +12,17 @@ from typing import Any
 import torch
 
 from grng._version import __version__
+from grng.data import DataBundle, Split
 from grng.runs.config import RunConfig
 from grng.runs.identity import described
-from grng.runs.result import Best, Environment, Final, Memory, Pairing, Reason, RunResult, Status, Target, Time
+from grng.runs.result import Best, Data, Environment, Final, Memory, Pairing, Reason, RunResult, Status, Target, Time
 from grng.training.device import device_name
 from grng.training.evaluate import Scores
 from grng.training.memory import optimizer_state_bytes
 from grng.training.session import Session
 
 _MESSAGE_LENGTH = 500
+_SKIPPED_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,28 @@ def _parts(session: Session, circumstances: Circumstances, test: Scores | None) 
             optimizer_state_bytes=optimizer_state_bytes(session.torch_optimizer),
             peak_mb=session.memory.peak_mb,
         ),
+        "data": _data(session),
         "parameters": session.parameters(),
         "coverage": None if session.coverage is None else session.coverage.as_dicts(),
         "pairing": Pairing(init_sha256=session.init_sha256, batches_sha256=session.chain.hexdigest),
         "environment": environment(session.device),
     }
+
+
+def _data(session: Session) -> Data:
+    data, data_dir = session.data, session.config.dataset.data_dir
+    counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+    if isinstance(data, DataBundle):
+        return Data(**counts, classes=[str(label) for label in range(data.num_classes)], in_memory=True)
+    return Data(
+        **counts,
+        classes=list(data.classes),
+        data_dir=None if data_dir is None else str(data_dir),
+        in_memory=isinstance(data.train, Split),
+        skipped=len(data.skipped),
+        skipped_pictures=[f"{name}: {why}" for name, why in data.skipped[:_SKIPPED_SHOWN]],
+        sha256=data.fingerprint,
+    )
 
 
 def _time(session: Session, circumstances: Circumstances) -> Time:

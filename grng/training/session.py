@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grng import data as datasets
-from grng.data import DataBundle, Split
+from grng.data.opening import PictureData
+from grng.errors import GrngError
 from grng.models import create_model
 from grng.optimizers import create_optimizer
 from grng.runs.config import RunConfig
 from grng.runs.result import Parameters
 from grng.training.clock import StepClock
 from grng.training.device import resolve_device
-from grng.training.evaluate import Scores, evaluate
+from grng.training.evaluate import Scores, evaluate_batches
+from grng.training.feed import AnySplit, Data, Feed, load_data, open_feed
 from grng.training.memory import MemoryMeter
 from grng.training.order import BatchOrder
 from grng.training.pairing import BatchChain, init_sha256
@@ -35,8 +36,9 @@ class Session:
 
     config: RunConfig
     device: torch.device
-    data: DataBundle
+    data: Data
     order: BatchOrder
+    feed: Feed
     planned_steps: int
     model: nn.Module
     init_sha256: str
@@ -53,6 +55,11 @@ class Session:
         return self.optimizer.coverage()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the data, one sentence each."""
+        return self.data.warnings if isinstance(self.data, PictureData) else ()
+
+    @property
     def torch_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer as torch knows it."""
         return cast(torch.optim.Optimizer, self.optimizer)
@@ -61,14 +68,15 @@ class Session:
         """Do the next step; `collect` as for `train_step`. The caller records the outcome in `progress`."""
         step = self.progress.step
         self.schedule.apply(step)
-        outcome = train_step(self.model, self.optimizer, lambda: self._batch(step), self.clock, collect=collect)
+        with self.feed.explained():
+            outcome = train_step(self.model, self.optimizer, lambda: self._batch(step), self.clock, collect=collect)
         self.memory.sample()
         return outcome
 
-    def evaluate(self, split: Split) -> Scores:
+    def evaluate(self, split: AnySplit) -> Scores:
         """Measure the model on a split."""
-        batch_size = 2 * self.config.training.batch_size
-        return evaluate(self.model, split.images, split.labels, batch_size=batch_size, device=self.device)
+        with self.feed.explained():
+            return evaluate_batches(self.model, self.feed.evaluation(split, 2 * self.config.training.batch_size))
 
     def parameters(self) -> Parameters:
         """Count the model's parameters."""
@@ -88,10 +96,21 @@ class Session:
             "memory": self.memory.state_dict(),
             "batches_sha256": self.chain.hexdigest,
             "init_sha256": self.init_sha256,
+            "data_sha256": self.data.fingerprint if isinstance(self.data, PictureData) else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; the global generators are set too."""
+        """Go on from what `state_dict` returned; the global generators are set too.
+
+        Raises:
+            GrngError: If the pictures are no longer those that the run began with.
+        """
+        if isinstance(self.data, PictureData) and state.get("data_sha256") not in (None, self.data.fingerprint):
+            raise GrngError(
+                "the pictures are not those that this run began with: some came, went, or were given another class.",
+                where="dataset.data_dir",
+                hint="Do the run again from the start with --rerun.",
+            )
         self.model.load_state_dict(state["model"])
         self.torch_optimizer.load_state_dict(state["optimizer"])
         self.progress.load_state_dict(state["progress"])
@@ -102,16 +121,13 @@ class Session:
         set_rng_state(state["rng"])
 
     def close(self) -> None:
-        """Take the optimizer's hooks off the model."""
+        """Take the optimizer's hooks off the model, and end what reads ahead."""
         self.optimizer.close()
+        self.feed.close()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        indices = self.order.batch(step)
-        self.chain.update(indices)
-        train = self.data.train
-        return train.images.index_select(0, indices).to(self.device), train.labels.index_select(0, indices).to(
-            self.device
-        )
+        self.chain.update(self.order.batch(step))
+        return self.feed.batch(step)
 
 
 def build_session(config: RunConfig) -> Session:
@@ -127,7 +143,7 @@ def build_session(config: RunConfig) -> Session:
         GrngError: If data, model, optimizer, or device cannot be had as configured.
     """
     device = resolve_device(config.machine.device)
-    data = datasets.load(config.dataset.name, img_size=config.dataset.img_size)
+    data = load_data(config)
     training = config.training
     order = BatchOrder(len(data.train), training.batch_size, seed=config.seed)
     planned_steps = _planned_steps(config, order.steps_per_epoch)
@@ -142,7 +158,8 @@ def build_session(config: RunConfig) -> Session:
     init_hash = init_sha256(model.state_dict())
     model.to(device).train()
     memory = MemoryMeter(device)
-    _warm_up(model, data, order, device)
+    feed = open_feed(config, data, order, device, steps=planned_steps)
+    _warm_up(model, feed)
     optimizer = _optimizer(config, model)
     schedule = Schedule(
         cast(torch.optim.Optimizer, optimizer), name=training.schedule, total=planned_steps, warmup=training.warmup
@@ -159,6 +176,7 @@ def build_session(config: RunConfig) -> Session:
         device=device,
         data=data,
         order=order,
+        feed=feed,
         planned_steps=planned_steps,
         model=model,
         init_sha256=init_hash,
@@ -185,13 +203,12 @@ def _planned_steps(config: RunConfig, steps_per_epoch: int) -> int:
     return config.training.epochs * steps_per_epoch
 
 
-def _warm_up(model: nn.Module, data: DataBundle, order: BatchOrder, device: torch.device) -> None:
+def _warm_up(model: nn.Module, feed: Feed) -> None:
     """Run one pass without a trace: what a process pays once (choosing kernels, filling pools) is in no step's time."""
-    indices = order.batch(0)
+    images, labels = feed.sample()
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with preserved_rng():
-        outputs = model(data.train.images.index_select(0, indices).to(device))
-        torch.autograd.backward(F.cross_entropy(outputs, data.train.labels.index_select(0, indices).to(device)))
+        torch.autograd.backward(F.cross_entropy(model(images), labels))
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
         for buffer, value in buffers:
