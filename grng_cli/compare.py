@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import options
+from grng_cli import data_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ def compare(
     threads: Annotated[
         int | None, typer.Option("--threads-per-run", help="CPU threads of each run.", rich_help_panel="Running")
     ] = None,
+    data_dir: data_options.DataDir = None,
+    download: data_options.Download = None,
+    strict_data: data_options.StrictData = None,
+    data_workers: data_options.DataWorkers = None,
+    flip: data_options.Flip = None,
+    crop: data_options.Crop = None,
+    auto_augment: data_options.AutoAugment = None,
+    random_erasing: data_options.RandomErasing = None,
     set_: options.Set = None,
     output: options.OutputDirectory = None,
     smoke: options.Smoke = False,
@@ -94,6 +102,17 @@ def compare(
         ("reference", reference, "--reference"),
         ("expect", expect or None, "--expect"),
         ("output", output and str(output), "--output"),
+        *data_options.flags(
+            data_dir=data_dir,
+            download=download,
+            strict_data=strict_data,
+            data_workers=data_workers,
+            flip=flip,
+            crop=crop,
+            auto_augment=auto_augment,
+            random_erasing=random_erasing,
+            dry_run=dry_run,
+        ),
     ]
     printer = Output(json_only=json, quiet=quiet)
     from grng_cli.compare_summary import check_files

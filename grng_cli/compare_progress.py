@@ -46,6 +46,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         self._total = 0
         self._ended = 0
         self._names = _SHORTEST_NAME
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -99,6 +100,10 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
                 self._end(run, event)
 
     def _started(self, run: PlannedRun, event: Any) -> None:
+        for text in event.warnings:
+            if text not in self._warned:  # the same data in every run
+                self._warned.add(text)
+                self._output.warning(text)
         if event.resumed_from_step is not None:
             self._output.chatter(f"{_name(run)}: resumed from step {event.resumed_from_step}")
         if (run.label, run.seed) not in self._tasks:

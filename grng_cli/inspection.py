@@ -110,14 +110,16 @@ def list_models(
 
 @datasets.command("list")
 def list_datasets(json: options.Json = False) -> None:
-    """List the data sets."""
+    """List the built-in data sets, and the doors to others."""
     from grng.data import list_datasets as rows
+    from grng.data import list_doors
 
     output = Output(json_only=json)
     infos = rows()
     if json:
         keys = ("name", "summary", "num_classes", "channels", "img_size", "train", "val", "test", "target", "licence")
-        output.document([{key: getattr(info, key) for key in keys} for info in infos])
+        built_in = [{key: getattr(info, key) for key in keys} for info in infos]
+        output.document(built_in + [{"name": d.name, "summary": d.summary, "needs": d.needs} for d in list_doors()])
         return
     output.essential(
         _table(
@@ -136,6 +138,9 @@ def list_datasets(json: options.Json = False) -> None:
             ],
         )
     )
+    doors = [(door.name, door.summary, door.needs) for door in list_doors()]
+    output.essential(_table(("and from files", "what it is", "needs"), doors))
+    output.data("\nPictures of your own: grng train --dataset folder --data-dir DIR, with one folder a class in DIR.")
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -19,9 +19,12 @@ def complete_optimizers(incomplete: str) -> list[str]:
 
 def complete_datasets(incomplete: str) -> list[tuple[str, str]]:
     """Complete a data set's name; loads no torch."""
+    from grng.data.doors import door_names
     from grng.data.registry import list_datasets
 
-    return [(info.name, info.summary) for info in list_datasets() if info.name.startswith(incomplete)]
+    names = [(info.name, info.summary) for info in list_datasets()]
+    names += [(name, "pictures in files: --data-dir") for name in door_names()]
+    return [(name, summary) for name, summary in names if name.startswith(incomplete)]
 
 
 def complete_schedules(incomplete: str) -> list[str]:

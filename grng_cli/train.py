@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options
+from grng_cli import data_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def train(
         bool | None,
         typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard logs.", rich_help_panel="Running"),
     ] = None,
+    data_dir: data_options.DataDir = None,
+    download: data_options.Download = None,
+    strict_data: data_options.StrictData = None,
+    data_workers: data_options.DataWorkers = None,
+    flip: data_options.Flip = None,
+    crop: data_options.Crop = None,
+    auto_augment: data_options.AutoAugment = None,
+    random_erasing: data_options.RandomErasing = None,
     set_: options.Set = None,
     output: options.OutputDirectory = None,
     smoke: options.Smoke = False,
@@ -90,6 +98,17 @@ def train(
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads"),
         ("output", output and str(output), "--output"),
+        *data_options.flags(
+            data_dir=data_dir,
+            download=download,
+            strict_data=strict_data,
+            data_workers=data_workers,
+            flip=flip,
+            crop=crop,
+            auto_augment=auto_augment,
+            random_erasing=random_erasing,
+            dry_run=dry_run,
+        ),
     ]
     from grng.runs.config import RunConfig, resolve
     from grng_cli.sources import load, located

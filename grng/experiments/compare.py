@@ -21,7 +21,6 @@ from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
 from grng.runs.config import RunConfig
 from grng.runs.config import replace as replace_config
 from grng.runs.schema import Locate
-from grng.runs.sections import MachineConfig
 
 if TYPE_CHECKING:
     from grng.runs.result import RunResult
@@ -191,7 +190,7 @@ def _with_threads(config: RunConfig, slots: Sequence[Slot]) -> RunConfig:
     """Return `config` with the threads of the slots, which are alike."""
     if not slots:
         return config
-    return replace_config(config, machine=MachineConfig(device=config.machine.device, threads=slots[0].threads))
+    return replace_config(config, machine=replace_config(config.machine, threads=slots[0].threads))
 
 
 def _reused(result: RunResult) -> Any:

@@ -14,6 +14,7 @@ from grng.errors import GrngError, suggest
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
 from grng.runs.sections import (
+    AugmentConfig,
     DatasetConfig,
     LoggingConfig,
     MachineConfig,
@@ -131,6 +132,8 @@ class CompareConfig(Section):
     """The data set; a bare string is its name."""
     training: BudgetConfig = Field(default_factory=BudgetConfig)
     """The budget of every run, batches and schedule."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """How training batches are changed."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What each run writes while training."""
     machine: MachineConfig = Field(default_factory=MachineConfig)

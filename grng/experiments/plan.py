@@ -58,6 +58,7 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
             dataset=compare.dataset,
             optimizer=OptimizerConfig(name=spec.name, **spec.hyperparameters),
             training=_training(budget, steps=1) if budget.seconds else _training(budget),
+            augment=compare.augment,
             logging=compare.logging,
             machine=compare.machine,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from grng.data.registry import dataset_info
+from grng.data import dataset_info, is_door
 from grng.errors import GrngError
+from grng.experiments.slots import usable_cores
 from grng.runs.config import RunConfig
 
 
@@ -29,14 +30,14 @@ def check(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         if model is None:
             resolve_device(config.machine.device)
-            info = dataset_info(config.dataset.name)
-            BatchOrder(info.train, config.training.batch_size, seed=0)
+            count, channels, num_classes = _data(config)
+            BatchOrder(count, config.training.batch_size, seed=0)
             with preserved_rng():
                 model = create_model(
                     config.model.name,
-                    channels=info.channels,
-                    num_classes=info.num_classes,
-                    img_size=config.dataset.img_size or info.img_size,
+                    channels=channels,
+                    num_classes=num_classes,
+                    img_size=config.dataset.img_size or 0,
                     **config.model.kwargs,
                 )
         try:
@@ -47,3 +48,16 @@ def check(configs: Iterable[RunConfig]) -> None:
         close = getattr(optimizer, "close", None)
         if close is not None:
             close()
+
+
+def _data(config: RunConfig) -> tuple[int, int, int]:
+    """Return training samples, channels and classes of the data set, decoding no picture that need not be."""
+    if not is_door(config.dataset.name):
+        info = dataset_info(config.dataset.name)
+        return info.train, info.channels, info.num_classes
+    from grng.data.opening import describe
+    from grng.runs.picture_settings import data_request
+
+    request = data_request(config, threads=len(usable_cores()))
+    count, num_classes = describe(request)
+    return count, request.geometry.channels, num_classes

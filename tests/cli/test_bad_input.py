@@ -107,7 +107,7 @@ NAMES = [
     ),
     (
         "train --dataset mnist",
-        "--dataset: there is no data set 'mnist'.\n hint: Did you mean 'mnist5k'?\n next: grng datasets list",
+        "--dataset: there is no data set 'mnist'.\n hint: Did you mean 'mnist5k' or 'torch/mnist'?\n next: grng datasets list",
     ),
     ("train --opt rhoo=1", "--opt rhoo: ring has no hyperparameter 'rhoo'.\n hint: Did you mean 'rho'?"),
     ("train --set traning.epochs=1", "--set traning.epochs: unknown key 'traning'.\n hint: Did you mean 'training'?"),
@@ -126,7 +126,7 @@ NAMES = [
     ),
     (
         "compare --dataset mnist",
-        "--dataset: there is no data set 'mnist'.\n hint: Did you mean 'mnist5k'?\n next: grng datasets list",
+        "--dataset: there is no data set 'mnist'.\n hint: Did you mean 'mnist5k' or 'torch/mnist'?\n next: grng datasets list",
     ),
     (
         "compare --reference sgdd",

@@ -45,4 +45,5 @@ def test_datasets(grng: Call) -> None:
     for info in list_datasets():
         assert f" {info.name} " in ran.out
         assert f"{info.train:,}/{info.val:,}/{info.test:,}" in ran.out
-    assert {row["name"] for row in json.loads(grng("datasets", "list", "--json").out)} == {"mnist5k", "digits"}
+    rows = json.loads(grng("datasets", "list", "--json").out)
+    assert {row["name"] for row in rows if "train" in row} == {"mnist5k", "digits"}
