@@ -194,7 +194,9 @@ def test_doors_that_lead_nowhere(
     assert refused(grng, workdir, *download).startswith(
         f"error: --data-dir: nothing can be downloaded to {locked / 'x'}: {locked} is not writable.\n"
     )
-    dry = refused(grng, workdir, *command, "--dataset", "torch/cifar10", "--data-dir", "y", "--download", "--dry-run")
+    dry = refused(
+        grng, workdir, *command, "--dataset", "torch/cifar10", "--data-dir", "y", "--download", "--dry-run", "-q"
+    )
     assert "is not in" in dry, "a dry run downloads nothing"
 
 

@@ -43,8 +43,11 @@ def problems(*files: Path, **options: Any) -> list[str]:
         ("optimzer: ring\n", "run.yaml:1 (optimzer): unknown key 'optimzer'. Did you mean 'optimizer'?"),
         ("seed: 0\nepochs: 3\n", "run.yaml:2 (epochs): unknown key 'epochs'. Did you mean 'training.epochs'?"),
         (
-            "dataset:\n  name: digits\n  zoom: 3\n",
-            "run.yaml:3 (dataset.zoom): unknown key 'zoom'. Allowed: name, img_size.",
+            "logging:\n  log_every: 1\n  zoom: 3\n",
+            (
+                "run.yaml:3 (logging.zoom): unknown key 'zoom'. "
+                "Allowed: log_every, checkpoint_every, checkpoint_seconds, tensorboard."
+            ),
         ),
         ("training:\n  epochs: 0\n", "run.yaml:2 (training.epochs): must be at least 1, not 0."),
         ("training:\n  epochs: 2.5\n", "run.yaml:2 (training.epochs): must be a whole number, not 2.5."),
@@ -129,8 +132,8 @@ def test_all_problems_at_once_in_the_order_of_the_file(write: Any) -> None:
         "--warmup: must be at least 0, not -1.",
         "--opt lr: must be a finite number, not nan.",
         (
-            "--set a.b: unknown key 'a'. Allowed: label, seed, model, dataset, optimizer, training, logging, machine, "
-            "output."
+            "--set a.b: unknown key 'a'. Allowed: label, seed, model, dataset, optimizer, training, augment, logging, "
+            "machine, output."
         ),
     ]
 

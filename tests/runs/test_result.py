@@ -31,7 +31,7 @@ def result(**changes: Any) -> RunResult:
 def test_keys_are_those_of_the_documented_schema() -> None:
     text = """
     schema_version status reason message label optimizer hyperparameters model dataset seed epochs steps planned_steps
-    batch_size run_id resumed_from_step world_size final best target time memory parameters coverage pairing environment
+    batch_size run_id resumed_from_step world_size final best target time memory data parameters coverage pairing environment
     created finished
     """
     stored = json.loads(result().to_json())
@@ -42,6 +42,8 @@ def test_keys_are_those_of_the_documented_schema() -> None:
     times = "total_s train_s step_ms step_ms_median data_ms forward_ms observe_ms backward_ms optimizer_ms shared"
     assert list(stored["time"]) == times.split()
     assert list(stored["memory"]) == ["growth_mb", "optimizer_state_bytes", "peak_mb"]
+    facts = "train val test classes data_dir in_memory skipped skipped_pictures sha256"
+    assert list(stored["data"]) == facts.split()
     assert list(stored["parameters"]) == ["total", "trainable", "kronecker", "diagonal", "adamw", "filter"]
     assert list(stored["pairing"]) == ["init_sha256", "batches_sha256"]
     environment = "grng torch timm python platform device device_name threads cpu_count"
