@@ -248,7 +248,7 @@ def test_a_missing_config_lists_the_shipped_ones(grng: Call, place: Path) -> Non
     assert refused(grng, place, "train --config thesis").startswith("error: thesis: it is a directory, not a config")
     said = refused(grng, place, "train --config nope.yaml")
     assert said.startswith(
-        "error: nope.yaml: there is no such file or shipped config.\n hint: Shipped: compare/default,"
+        "error: nope.yaml: there is no such file or shipped config.\n hint: Shipped: compare/ablations,"
     )
 
 

@@ -230,7 +230,7 @@ def make_mistakes(rank: int) -> dict[str, str]:
     return found
 
 
-UNEQUAL = (
+UNEQUAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("a draw", "ring", {}),
     ("a draw and rows", "r-kalman", {}),
     ("rows", "r-kalman", {"filter_scope": "global"}),
