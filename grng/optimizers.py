@@ -77,6 +77,23 @@ def resolve_hyperparameters(name: str, given: Mapping[str, Any]) -> dict[str, An
     return values
 
 
+def differentiates_twice(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether some steps of `name` need `backward(create_graph=True)`.
+
+    Args:
+        name: A name of `list_optimizers()`, or `timm:NAME`.
+        values: Its hyperparameters, defaults filled in.
+    """
+    if name.startswith(TIMM_PREFIX):
+        from grng.timm_optimizers import is_second_order
+
+        return is_second_order(name.removeprefix(TIMM_PREFIX))
+    from grng.optim.registry import find
+
+    regularised = values.get("hvp", "double_backprop") == "double_backprop" and values.get("rho") != 0
+    return "create_graph" in find(name).needs and regularised
+
+
 def create_optimizer(
     name: str, model: nn.Module, *, params: ParamsInput = None, seed: int = 0, **hyperparameters: Any
 ) -> torch.optim.Optimizer:

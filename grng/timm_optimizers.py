@@ -84,6 +84,11 @@ def timm_hyperparameters(name: str) -> dict[str, Hyperparameter]:
     return found
 
 
+def is_second_order(name: str) -> bool:
+    """Whether timm's optimizer `name` differentiates twice (adahessian)."""
+    return hasattr(_class_of(name)[0], "is_second_order")
+
+
 def create(name: str, model: nn.Module, params: ParamsInput, values: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Make timm's optimizer `name` with the contract's methods added to its class."""
     constructor, bound = _class_of(name)
@@ -132,7 +137,7 @@ def _kind(name: str) -> Any:
     """Return timm's class with the contract's methods added."""
     constructor, _ = _class_of(name)
     # the second-order ones (adahessian) have `is_second_order` themselves, and need attention without fused kernels
-    contract = _SecondOrder if hasattr(constructor, "is_second_order") else _Picklable
+    contract = _SecondOrder if is_second_order(name) else _Picklable
     return type(constructor.__name__, (contract, constructor), {"__doc__": constructor.__doc__, "timm_name": name})
 
 

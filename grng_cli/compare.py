@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, options
+from grng_cli import data_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -46,7 +46,17 @@ def compare(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    loss: training_options.Loss = None,
+    grad_accum: training_options.GradAccum = None,
+    clip_grad: training_options.ClipGrad = None,
+    ema: training_options.Ema = None,
+    precision: training_options.Precision = None,
+    mixup: training_options.Mixup = None,
+    cutmix: training_options.Cutmix = None,
+    label_smoothing: training_options.LabelSmoothing = None,
     device: options.Device = None,
+    compile_: training_options.Compile = None,
+    channels_last: training_options.ChannelsLast = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -96,6 +106,16 @@ def compare(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        ("training.loss", loss, "--loss"),
+        ("training.grad_accum", grad_accum, "--grad-accum"),
+        ("training.clip_grad", clip_grad, "--clip-grad"),
+        ("training.ema", ema, "--ema"),
+        ("training.precision", precision, "--precision"),
+        ("augment.mixup", mixup, "--mixup"),
+        ("augment.cutmix", cutmix, "--cutmix"),
+        ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
+        ("machine.compile", compile_, "--compile"),
+        ("machine.channels_last", channels_last, "--channels-last"),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads-per-run"),
         ("workers", workers, "--workers"),

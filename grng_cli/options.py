@@ -29,7 +29,7 @@ def complete_datasets(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_schedules(incomplete: str) -> list[str]:
     """Complete a schedule's name."""
-    return [name for name in ("cosine", "constant", "linear") if name.startswith(incomplete)]
+    return [name for name in ("cosine", "constant", "linear", "step") if name.startswith(incomplete)]
 
 
 def complete_configs(incomplete: str) -> list[str]:
@@ -95,7 +95,7 @@ Schedule = Annotated[
     str | None,
     typer.Option(
         "--schedule",
-        help="cosine, constant or linear.",
+        help="cosine, constant, linear or step.",
         autocompletion=complete_schedules,
         rich_help_panel=_TRAINING,
     ),

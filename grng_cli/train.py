@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import data_options, options
+from grng_cli import data_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ def train(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    loss: training_options.Loss = None,
+    grad_accum: training_options.GradAccum = None,
+    clip_grad: training_options.ClipGrad = None,
+    ema: training_options.Ema = None,
+    precision: training_options.Precision = None,
+    mixup: training_options.Mixup = None,
+    cutmix: training_options.Cutmix = None,
+    label_smoothing: training_options.LabelSmoothing = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -53,6 +61,8 @@ def train(
         ),
     ] = None,
     device: options.Device = None,
+    compile_: training_options.Compile = None,
+    channels_last: training_options.ChannelsLast = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads of torch.", rich_help_panel="Running")
     ] = None,
@@ -93,6 +103,16 @@ def train(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        ("training.loss", loss, "--loss"),
+        ("training.grad_accum", grad_accum, "--grad-accum"),
+        ("training.clip_grad", clip_grad, "--clip-grad"),
+        ("training.ema", ema, "--ema"),
+        ("training.precision", precision, "--precision"),
+        ("augment.mixup", mixup, "--mixup"),
+        ("augment.cutmix", cutmix, "--cutmix"),
+        ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
+        ("machine.compile", compile_, "--compile"),
+        ("machine.channels_last", channels_last, "--channels-last"),
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),

@@ -45,7 +45,8 @@ def estimate(config: RunConfig) -> Estimate:
     from grng.training.seeding import preserved_rng
     from grng.training.session import build_session
 
-    settings = execution_settings(resolve_device(config.machine.device), threads=config.machine.threads)
+    machine = config.machine
+    settings = execution_settings(resolve_device(machine.device), threads=machine.threads, compiles=machine.compile)
     with preserved_rng(), settings, closing(build_session(config)) as session:
         steps = session.planned_steps
         for _ in range(min(MEASURED_STEPS, steps)):
@@ -58,7 +59,7 @@ def estimate(config: RunConfig) -> Estimate:
         session.evaluate(session.data.val)
         evaluation_s = time.monotonic() - begun
         test_s = evaluation_s * len(session.data.test) / len(session.data.val)
-        weights = sum(value.nbytes for value in session.model.state_dict().values())
+        weights = sum(value.nbytes for held in session.weights().values() for value in held.values())
         checkpoints = 2 * weights + (optimizer_state_bytes(session.torch_optimizer) or 0)
         coverage = None if session.coverage is None else session.coverage.summary()
         every = config.training.eval_every or session.order.steps_per_epoch

@@ -24,12 +24,17 @@ def check(configs: Iterable[RunConfig]) -> None:
     from grng.optimizers import create_optimizer
     from grng.training.device import resolve_device
     from grng.training.order import BatchOrder
+    from grng.training.precision import Precision
     from grng.training.seeding import preserved_rng
+    from grng.training.warmup import check_compiler
 
     model: Any = None
     for config in configs:
         if model is None:
-            resolve_device(config.machine.device)
+            device = resolve_device(config.machine.device)
+            Precision(config.training.precision, device)
+            if config.machine.compile:
+                check_compiler(device)
             count, channels, num_classes = _data(config)
             BatchOrder(count, config.training.batch_size, seed=0)
             with preserved_rng():

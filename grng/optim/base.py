@@ -248,7 +248,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
         saved: dict[str, Any] = super().state_dict()
         saved["grng"] = {
             "steps": self.steps,
-            "skipped_steps": self.skipped_steps,
+            "skipped_steps": self._skipped(),
             "generator": self.generator.get_state(),
             **self._extra_state(),
         }
@@ -256,7 +256,11 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
 
     def diagnostics(self) -> dict[str, float]:
         """Return plain floats of the last step with `collect_diagnostics` set, and how many steps were skipped."""
-        return {**super().diagnostics(), "skipped_steps": float(self.skipped_steps)}
+        return {**super().diagnostics(), "skipped_steps": float(self._skipped())}
+
+    def _skipped(self) -> int:
+        """Return `skipped_steps`, and the last step too where a GradScaler left it out."""
+        return self.skipped_steps + self._scaler_asked
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned; tensors keep the precision in which they were saved."""

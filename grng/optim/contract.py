@@ -8,6 +8,8 @@ optimizer.collect_diagnostics = True     before a step whose diagnostics are wan
 optimizer.diagnostics()                  plain floats of the last such step
 optimizer.coverage()                     which parameter is stepped by which rule, or None where one rule serves all
 optimizer.close()                        removes hooks from the model
+optimizer.gradient_factor = c            where the loop has clipped g to c g before a step with a closure, whose
+                                         gradients it multiplies by c as well
 optimizer.process_group = group          the processes that train the model together; None: torch's default group
 optimizer.synchronise = False            for processes that train models of their own
 """
@@ -30,6 +32,7 @@ class Contract(Copies):
 
     collect_diagnostics: bool = False
     skipped_steps: int = 0  # where the step itself skips; what a GradScaler leaves out of torch's own is not counted
+    gradient_factor: float = 1.0  # what the caller has multiplied `.grad` by, and a closure's gradients: clipping
     process_group: Any = None
     synchronise: bool = True
     param_groups: list[dict[str, Any]]

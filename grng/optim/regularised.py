@@ -2,6 +2,7 @@
 
     L_G(θ) = L(θ) + (ρ/2) ‖∇L(θ)‖²,        ∇L_G = g + ρ H g
 
+Where the loop has clipped g to c g, the step is that of c (g + ρ H g): c belongs to the vector, not to the Hessian.
 `regularize_every=k` adds k ρ H g at every k-th step (0, k, 2k, …) and nothing between: on average the same term, at a
 k-th of its cost. `rho_warmup_steps` leaves the term out of the first so many steps altogether (a hard switch, the
 "zero-warmup" of Zhao et al. 2024, arXiv 2406.09723, who find the term harmful during a learning-rate warm-up): a ramp
@@ -117,6 +118,8 @@ class GradientRegularised(Contract):
             )
         finally:
             self.suspended = False
+        if self.gradient_factor != 1.0:  # c ∇L − c g is c times the difference
+            product = [part / self.gradient_factor for part in product]
         refuse_overflow(product)
         return dict(zip(parameters, product, strict=True))
 

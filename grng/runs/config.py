@@ -23,6 +23,7 @@ from grng.runs.sections import (
     OptimizerConfig,
     TrainingConfig,
 )
+from grng.runs.training_settings import check_optimizer, check_training, resolved_loss
 
 
 class RunConfig(Section):
@@ -96,10 +97,14 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     if problems:
         raise ConfigError(problems)
     dataset, default_target, found = _resolve_dataset(config)
-    for key, problem in found:
+    for key, problem in [*found, *check_training(config.training, config.augment)]:
         problems.extend(_relocated(problem, key, locate))
+    loss = resolved_loss(config.training)
     given = config.optimizer.hyperparameters
     hyperparameters = attempt(("optimizer",), lambda: resolve_hyperparameters(config.optimizer.name, given))
+    if problems:
+        raise ConfigError(problems)
+    hyperparameters |= attempt(("optimizer",), lambda: check_optimizer(config, hyperparameters)) or {}
     if problems:
         raise ConfigError(problems)
     if "rho_warmup_steps" in hyperparameters and "rho_warmup_steps" not in given:
@@ -111,7 +116,7 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
         label=config.label or config.optimizer.name,
         dataset=dataset,
         optimizer=OptimizerConfig(name=config.optimizer.name, **hyperparameters),
-        training=replace(config.training, target=target),
+        training=replace(config.training, target=target, loss=loss),
     )
 
 

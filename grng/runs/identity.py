@@ -9,7 +9,7 @@ from typing import Any
 
 from grng.runs.config import RunConfig
 from grng.runs.schema import Section
-from grng.runs.sections import AugmentConfig, DatasetConfig
+from grng.runs.sections import AugmentConfig, DatasetConfig, TrainingConfig
 
 NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
 SHORT_LENGTH = 8
@@ -17,6 +17,10 @@ SHORT_LENGTH = 8
 # Keys that came later are left out at their defaults: the runs that were done before are the same runs.
 _LATER: dict[str, tuple[type[Section], tuple[str, ...]]] = {
     "dataset": (DatasetConfig, tuple(name for name in DatasetConfig.model_fields if name not in ("name", "img_size"))),
+    "training": (
+        TrainingConfig,
+        ("grad_accum", "precision", "clip_grad", "ema", "ema_warmup", "decay_every", "decay_rate"),
+    ),
     "augment": (AugmentConfig, tuple(AugmentConfig.model_fields)),
 }
 _INERT = {"dataset": ("download", "strict", "in_memory")}
@@ -41,6 +45,8 @@ def run_id(config: RunConfig) -> str:
         for name in names:
             if content[section][name] == kind.model_fields[name].default:
                 del content[section][name]
+    if content["training"]["loss"] in ("auto", "ce"):
+        del content["training"]["loss"]
     if not content["augment"]:
         del content["augment"]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -88,6 +88,16 @@ class AugmentConfig(Section):
     """Largest relative change of brightness, contrast and saturation; without effect beside `auto_augment`."""
     random_erasing: Probability = 0.0
     """Probability that a random rectangle of the picture is erased."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """α of Mixup's Beta(α, α): pairs of images and their labels are averaged; 0: off."""
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """α of CutMix's Beta(α, α): a rectangle comes from another image, the labels in proportion; 0: off."""
+    mixup_prob: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the batches that are mixed."""
+    mixup_switch_prob: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the mixed batches that get CutMix, where both are on."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every label that is spread evenly over all classes."""
 
 
 class OptimizerConfig(NamedSection):
@@ -116,8 +126,24 @@ class TrainingConfig(Section):
     """Optimizer steps, instead of `epochs`."""
     batch_size: Count = 128
     """Images per step."""
-    schedule: Literal["cosine", "constant", "linear"] = "cosine"
+    grad_accum: Count = 1
+    """Micro-batches that a step's batch is done in; must divide `batch_size`."""
+    loss: Literal["auto", "ce", "bce"] = "auto"
+    """`ce`: softmax cross-entropy; `bce`: one binary cross-entropy a class, summed; auto: ce."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast of forward and loss, in training and evaluation; fp16 with a loss scale."""
+    clip_grad: Positive | None = None
+    """Largest norm of the whole gradient, which is shortened to it before the optimizer's step; null: any."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights, which is what is evaluated; null: none."""
+    ema_warmup: bool = False
+    """Let the decay rise to `ema` with the steps, as 1 − step^(−2/3)."""
+    schedule: Literal["cosine", "constant", "linear", "step"] = "cosine"
     """How the learning rate falls after the warm-up."""
+    decay_every: Count | None = None
+    """Steps between two falls, for `schedule: step`."""
+    decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What each of these falls multiplies the learning rate by."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from 0."""
     eval_every: Count | None = None
@@ -164,3 +190,7 @@ class MachineConfig(Section):
     """Processes that read pictures; 0: this one; null: one less than there are cores, at most 8."""
     verify_data: bool = True
     """Decode every picture once before training, so that bad ones are left out; false: the first one ends the run."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    channels_last: bool = False
+    """Keep images and convolutions in channels-last memory format."""

@@ -28,7 +28,8 @@ def measure_step_seconds(config: RunConfig, *, steps: int = DEFAULT_STEPS) -> fl
     """
     config = resolve(config)
     device = resolve_device(config.machine.device)
-    settings = execution_settings(device, threads=config.machine.threads)
+    machine = config.machine
+    settings = execution_settings(device, threads=machine.threads, compiles=machine.compile)
     with preserved_rng(), settings, closing(build_session(config)) as session:
         for _ in range(steps):
             outcome = session.advance()

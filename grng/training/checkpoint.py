@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ def load_checkpoint(path: Path, *, run_id: str) -> dict[str, Any]:
     if content.get("run_id") != run_id:
         raise RunDirectoryError("is a checkpoint of another run.", where=str(path), hint=hint)
     return dict(content)
+
+
+def evaluated_weights(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights in a checkpoint that its run evaluated: their average where there is one."""
+    weights: dict[str, Any] = content["ema"] if "ema" in content else content["model"]
+    return weights
 
 
 def _sync_directory(path: Path) -> None:

@@ -60,7 +60,7 @@ def device_name(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def execution_settings(device: torch.device, *, threads: int | None) -> Iterator[None]:
+def execution_settings(device: torch.device, *, threads: int | None, compiles: bool = False) -> Iterator[None]:
     """Set torch's global switches for a run, and put them back.
 
     On a CPU torch is told to use deterministic algorithms: with them the same config, seed and number of threads give
@@ -71,6 +71,8 @@ def execution_settings(device: torch.device, *, threads: int | None) -> Iterator
     Args:
         device: The device of the run.
         threads: CPU threads within an operation; None leaves the present number.
+        compiles: Whether models are compiled: a backward then keeps what the forward saved, since the optimizer may
+            take one of its own before it.
     """
     before = (
         torch.get_num_threads(),
@@ -85,9 +87,17 @@ def execution_settings(device: torch.device, *, threads: int | None) -> Iterator
             torch.use_deterministic_algorithms(True, warn_only=True)
             # Filling every empty tensor costs time and only matters to code that reads what it never wrote.
             _deterministic.fill_uninitialized_memory = False
-        with torch.enable_grad():
+        with torch.enable_grad(), _kept_buffers() if compiles else contextlib.nullcontext():
             yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         _deterministic.fill_uninitialized_memory = before[3]
+
+
+def _kept_buffers() -> contextlib.AbstractContextManager[Any]:
+    import torch._functorch.config
+
+    patch: Any = torch._functorch.config.patch  # a module that type checkers see no functions in
+    kept: contextlib.AbstractContextManager[Any] = patch(donated_buffer=False)
+    return kept

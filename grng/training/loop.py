@@ -163,6 +163,7 @@ class Loop:
 
     def _metrics(self, outcome: StepOutcome) -> dict[str, float]:
         metrics = {"lr": float(self._session.optimizer.param_groups[0]["lr"])}
+        metrics |= self._session.rules.precision.metrics()
         if outcome.accuracy is not None:
             metrics["train_accuracy"] = outcome.accuracy
             if outcome.finite:

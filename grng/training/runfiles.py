@@ -96,10 +96,10 @@ class RunFiles:
         return CheckpointSaved(step, path)
 
     def save_best(self, *, val_accuracy: float) -> None:
-        """Keep the present weights as the best."""
+        """Keep the present weights as the best, and their average where there is one: that is what was evaluated."""
         progress = self._session.progress
         facts = {"run_id": self._run_id, "step": progress.step, "epoch": progress.epoch, "val_accuracy": val_accuracy}
-        save_checkpoint(self._directory.best_checkpoint, {**facts, "model": self._session.model.state_dict()})
+        save_checkpoint(self._directory.best_checkpoint, {**facts, **self._session.weights()})
 
     def record(
         self,

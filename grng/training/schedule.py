@@ -7,8 +7,9 @@ times
     constant     1
     linear       1 − (k − W) / (T − W)
     cosine       ½ (1 + cos(π (k − W) / (T − W)))
+    step         rᶠ, f = ⌊(k − W) / E⌋                     a factor r every E steps
 
-The decays reach 0 one step after the last, so that the last step still learns.
+linear and cosine reach 0 one step after the last, so that the last step still learns.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.multistep_lr import MultiStepLRScheduler
 from timm.scheduler.poly_lr import PolyLRScheduler
 from timm.scheduler.scheduler import Scheduler
+from timm.scheduler.step_lr import StepLRScheduler
 
 from grng.errors import GrngError
 
-ScheduleName = Literal["cosine", "constant", "linear"]
+ScheduleName = Literal["cosine", "constant", "linear", "step"]
 
 
 class Schedule:
@@ -37,12 +39,23 @@ class Schedule:
         name: The shape of the decay.
         total: Steps of the run, T.
         warmup: Steps of warm-up, W.
+        decay_every: Steps between two falls of `step`, E; None for the other schedules.
+        decay_rate: What each fall multiplies the rate by, r.
 
     Raises:
         GrngError: If the warm-up leaves no step to train at.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, name: ScheduleName, total: int, warmup: int) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        name: ScheduleName,
+        total: int,
+        warmup: int,
+        decay_every: int | None = None,
+        decay_rate: float = 0.1,
+    ) -> None:
         if warmup >= total:
             raise GrngError(
                 f"a warm-up of {warmup} steps is not shorter than the run of {total} steps.",
@@ -50,7 +63,13 @@ class Schedule:
                 hint=f"Use a warm-up of at most {total - 1} steps, or train for longer.",
             )
         self._warmup = warmup
-        self._scheduler = _scheduler(optimizer, name, total - warmup, warmup)
+        if name == "step":
+            assert decay_every is not None, "a config with schedule step has decay_every"
+            self._scheduler: Scheduler = StepLRScheduler(
+                optimizer, decay_every, decay_rate, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
+            )
+        else:
+            self._scheduler = _scheduler(optimizer, name, total - warmup, warmup)
 
     def apply(self, step: int) -> None:
         """Set the learning rates for one step.

@@ -6,6 +6,7 @@ One seed is split into independent streams, one for each purpose, so that an opt
     init           weights of a fresh model
     order          the order of the training samples, a stream of its own for each epoch
     augmentation   random changes of the training images
+    mixing         Mixup's and CutMix's draws, a stream of its own for each step
     forward        dropout and drop path: torch's global generators during training, saved in checkpoints
     optimizer      the `seed` handed to the optimizer, which keeps its own generator in its state
 """
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-Purpose = Literal["init", "order", "augmentation", "forward", "optimizer"]
+Purpose = Literal["init", "order", "augmentation", "mixing", "forward", "optimizer"]
 
 
 def derive(seed: int, purpose: Purpose, *parts: int) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grng.data.opening import PictureData
@@ -16,23 +15,33 @@ from grng.optimizers import create_optimizer
 from grng.runs.config import RunConfig
 from grng.runs.result import Parameters
 from grng.training.clock import StepClock
+from grng.training.contract import Coverage, TrainableOptimizer
 from grng.training.device import resolve_device
+from grng.training.ema import WeightAverage
 from grng.training.evaluate import Scores, evaluate_batches
 from grng.training.feed import AnySplit, Data, Feed, load_data, open_feed
+from grng.training.loss import Loss, LossName
 from grng.training.memory import MemoryMeter
+from grng.training.mixing import Mixing
 from grng.training.order import BatchOrder
 from grng.training.pairing import BatchChain, init_sha256
+from grng.training.precision import Precision
+from grng.training.preparation import Preparation, to_channels_last
 from grng.training.progress import Progress
 from grng.training.schedule import Schedule
-from grng.training.seeding import derive, preserved_rng, rng_state, seed_global, seeded, set_rng_state
-from grng.training.step import Coverage, StepOutcome, TrainableOptimizer, train_step
+from grng.training.seeding import derive, rng_state, seed_global, seeded, set_rng_state
+from grng.training.step import StepOutcome, StepRules, train_step
+from grng.training.warmup import check_compiler, compile_ahead, run_once
 
 _PRECONDITIONERS = ("kronecker", "diagonal", "adamw", "filter")
 
 
 @dataclass
 class Session:
-    """One run in memory; knows nothing of files. Built by `build_session`."""
+    """One run in memory; knows nothing of files. Built by `build_session`.
+
+    `trained` is `model` as the steps call it: the same, or compiled.
+    """
 
     config: RunConfig
     device: torch.device
@@ -41,6 +50,10 @@ class Session:
     feed: Feed
     planned_steps: int
     model: nn.Module
+    trained: nn.Module
+    average: WeightAverage | None
+    rules: StepRules
+    preparation: Preparation
     init_sha256: str
     optimizer: TrainableOptimizer
     schedule: Schedule
@@ -69,14 +82,26 @@ class Session:
         step = self.progress.step
         self.schedule.apply(step)
         with self.feed.explained():
-            outcome = train_step(self.model, self.optimizer, lambda: self._batch(step), self.clock, collect=collect)
+            outcome = train_step(
+                self.trained, self.optimizer, lambda: self._batch(step), self.clock, rules=self.rules, collect=collect
+            )
+        if self.average is not None and outcome.finite:
+            self.average.update(self.model, step + 1)
         self.memory.sample()
         return outcome
 
     def evaluate(self, split: AnySplit) -> Scores:
-        """Measure the model on a split."""
+        """Measure the model on a split; where there is an average of the weights, with that."""
+        model = self.model if self.average is None else self.average.model
+        batch_size = 2 * self.config.training.batch_size // self.rules.micro_batches
         with self.feed.explained():
-            return evaluate_batches(self.model, self.feed.evaluation(split, 2 * self.config.training.batch_size))
+            batches = self.feed.evaluation(split, batch_size)
+            return evaluate_batches(model, batches, loss=self.rules.loss, precision=self.rules.precision)
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights for a checkpoint: `model`, and `ema` where there is an average of them."""
+        average = {} if self.average is None else {"ema": self.average.state_dict()}
+        return {"model": self.model.state_dict(), **average}
 
     def parameters(self) -> Parameters:
         """Count the model's parameters."""
@@ -88,7 +113,8 @@ class Session:
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, and what has been measured."""
         return {
-            "model": self.model.state_dict(),
+            **self.weights(),
+            "precision": self.rules.precision.state_dict(),
             "optimizer": self.torch_optimizer.state_dict(),
             "rng": rng_state(),
             "progress": self.progress.state_dict(),
@@ -112,6 +138,9 @@ class Session:
                 hint="Do the run again from the start with --rerun.",
             )
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        self.rules.precision.load_state_dict(state.get("precision", {}))
         self.torch_optimizer.load_state_dict(state["optimizer"])
         self.progress.load_state_dict(state["progress"])
         self.clock.load_state_dict(state["clock"])
@@ -127,7 +156,7 @@ class Session:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         self.chain.update(self.order.batch(step))
-        return self.feed.batch(step)
+        return self.preparation(*self.feed.batch(step), step)
 
 
 def build_session(config: RunConfig) -> Session:
@@ -143,6 +172,7 @@ def build_session(config: RunConfig) -> Session:
         GrngError: If data, model, optimizer, or device cannot be had as configured.
     """
     device = resolve_device(config.machine.device)
+    precision = Precision(config.training.precision, device)
     data = load_data(config)
     training = config.training
     order = BatchOrder(len(data.train), training.batch_size, seed=config.seed)
@@ -157,12 +187,39 @@ def build_session(config: RunConfig) -> Session:
         )
     init_hash = init_sha256(model.state_dict())
     model.to(device).train()
+    if config.machine.channels_last:
+        to_channels_last(model)
+    average = None
+    if training.ema is not None:
+        average = WeightAverage(model, decay=training.ema, warmup=training.ema_warmup)
+    rules = StepRules(
+        loss=Loss(cast(LossName, training.loss)),
+        precision=precision,
+        micro_batches=training.grad_accum,
+        clip_grad=training.clip_grad,
+    )
+    mixing = Mixing(config.augment, data.num_classes, seed=config.seed)
+    preparation = Preparation(mixing, rules.loss, data.num_classes, config.machine.channels_last)
     memory = MemoryMeter(device)
     feed = open_feed(config, data, order, device, steps=planned_steps)
-    _warm_up(model, feed)
+
+    def first_batch() -> tuple[Tensor, Tensor]:
+        return preparation(*feed.sample(), 0)
+
+    run_once(model, first_batch, rules)
     optimizer = _optimizer(config, model)
+    trained = model
+    if config.machine.compile:
+        check_compiler(device)
+        trained = cast(nn.Module, torch.compile(model))
+        compile_ahead(model, trained, optimizer, first_batch, rules)
     schedule = Schedule(
-        cast(torch.optim.Optimizer, optimizer), name=training.schedule, total=planned_steps, warmup=training.warmup
+        cast(torch.optim.Optimizer, optimizer),
+        name=training.schedule,
+        total=planned_steps,
+        warmup=training.warmup,
+        decay_every=training.decay_every,
+        decay_rate=training.decay_rate,
     )
     progress = Progress(
         steps_per_epoch=order.steps_per_epoch,
@@ -179,6 +236,10 @@ def build_session(config: RunConfig) -> Session:
         feed=feed,
         planned_steps=planned_steps,
         model=model,
+        trained=trained,
+        average=average,
+        rules=rules,
+        preparation=preparation,
         init_sha256=init_hash,
         optimizer=optimizer,
         schedule=schedule,
@@ -201,15 +262,3 @@ def _planned_steps(config: RunConfig, steps_per_epoch: int) -> int:
         return config.training.steps
     assert config.training.epochs is not None, "a config has epochs or steps"
     return config.training.epochs * steps_per_epoch
-
-
-def _warm_up(model: nn.Module, feed: Feed) -> None:
-    """Run one pass without a trace: what a process pays once (choosing kernels, filling pools) is in no step's time."""
-    images, labels = feed.sample()
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    with preserved_rng():
-        torch.autograd.backward(F.cross_entropy(model(images), labels))
-    model.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for buffer, value in buffers:
-            buffer.copy_(value)

@@ -5,54 +5,34 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grng.training.clock import StepClock
+from grng.training.contract import TrainableOptimizer
+from grng.training.loss import Loss, correct
+from grng.training.precision import Precision
+from grng.training.replay import Replay
+from grng.training.update import update
 
 
-class Coverage(Protocol):
-    """What the trainer reads of an optimizer's coverage."""
+@dataclass(frozen=True, slots=True)
+class StepRules:
+    """How a step is done.
 
-    def parameters(self, rule: str) -> int:
-        """Return the number of parameter entries under a rule."""
+    Args:
+        loss: The loss.
+        precision: Of forward and loss; holds the loss scale.
+        micro_batches: Equal parts that the batch is done in, one after the other.
+        clip_grad: Largest norm of the gradient; None for any.
+    """
 
-    def summary(self) -> str:
-        """Return it in one line."""
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """Return its rows."""
-
-
-class TrainableOptimizer(Protocol):
-    """What the trainer uses of an optimizer (docs/architecture.md, Optimizer)."""
-
-    collect_diagnostics: bool
-    param_groups: list[dict[str, Any]]
-    is_second_order: bool
-    needs_closure: bool
-
-    def observe(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in a batch's outputs and targets."""
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters."""
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return plain floats of the last collected step."""
-
-    def coverage(self) -> Coverage | None:
-        """Return which parameter is stepped by which rule; None where one rule serves all."""
-
-    def close(self) -> None:
-        """Take the hooks off the model."""
+    loss: Loss = field(default_factory=Loss)
+    precision: Precision = field(default_factory=Precision)
+    micro_batches: int = 1
+    clip_grad: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +54,7 @@ def train_step(
     batch: Callable[[], tuple[Tensor, Tensor]],
     clock: StepClock,
     *,
+    rules: StepRules | None = None,
     collect: bool = False,
 ) -> StepOutcome:
     """Do one step.
@@ -81,35 +62,53 @@ def train_step(
     Args:
         model: The model, in training mode.
         optimizer: Its optimizer.
-        batch: Fetches images [n, c, h, w] and labels [n], on the model's device.
+        batch: Fetches images [n, c, h, w] and targets, labels [n] or probabilities [n, classes], on the model's device.
         clock: Measures the step.
+        rules: How the step is done; None for the plain way.
         collect: Whether to measure this batch's accuracy and have the optimizer collect diagnostics.
 
     Returns:
         The outcome. No graph survives the step.
     """
+    rules = rules or StepRules()
     optimizer.collect_diagnostics = collect
     with clock.step():
         with clock.phase("data"):
-            images, labels = batch()
-        with clock.phase("forward"):
-            replay = _Replay(model, images, labels) if optimizer.needs_closure else None
-            outputs = model(images)
-            loss = F.cross_entropy(outputs, labels)
-            value = loss.item()
-        if math.isfinite(value):
+            images, targets = batch()
+            parts = list(zip(images.chunk(rules.micro_batches), targets.chunk(rules.micro_batches), strict=True))
+        replay = _replay(model, rules) if optimizer.needs_closure else None
+        losses: list[float] = []
+        shown: list[tuple[Tensor, Tensor]] = []
+        for some_images, some_targets in parts:
+            with clock.phase("forward"):
+                if replay is not None:
+                    replay.remember(some_images, some_targets)
+                outputs, loss = _forward(model, rules, some_images, some_targets)
+                losses.append(loss.item())
+            if collect:
+                shown.append((outputs.detach(), some_targets))
+            if not math.isfinite(losses[-1]):
+                break
             with clock.phase("observe"):
-                optimizer.observe(outputs, labels)
+                optimizer.observe(outputs, some_targets)
             with clock.phase("backward"):
-                _backward(loss, create_graph=optimizer.is_second_order)
-            with clock.phase("optimizer"):
-                if replay is None:
-                    optimizer.step()
-                else:
-                    optimizer.step(lambda: replay.loss(optimizer))
-                optimizer.zero_grad(set_to_none=True)
-    accuracy = (outputs.detach().argmax(dim=1) == labels).float().mean().item() if collect else None
+                _backward(rules.precision.scaled(loss), create_graph=optimizer.is_second_order)
+        value = math.fsum(losses) if math.isfinite(losses[-1]) else losses[-1]
+        with clock.phase("optimizer"):
+            if math.isfinite(value):
+                update(optimizer, rules.precision, clip_grad=rules.clip_grad, replay=replay)
+            optimizer.zero_grad(set_to_none=True)
+    hits = [correct(outputs, targets) for outputs, targets in shown]
+    accuracy = torch.cat(hits).float().mean().item() if hits else None
     return StepOutcome(value, accuracy)
+
+
+def _forward(model: nn.Module, rules: StepRules, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a micro-batch's outputs, and its part of the step's loss: the parts add up to the mean over the batch."""
+    with rules.precision.autocast():
+        outputs = model(images)
+        loss = rules.loss(outputs, targets)
+    return outputs, loss if rules.micro_batches == 1 else loss / rules.micro_batches
 
 
 def _backward(loss: Tensor, *, create_graph: bool) -> None:
@@ -122,31 +121,5 @@ def _backward(loss: Tensor, *, create_graph: bool) -> None:
         torch.autograd.backward(loss, create_graph=True)
 
 
-class _Replay:
-    """Recomputes loss and gradients on the step's batch at whatever weights the model then has.
-
-    The pass draws the forward's own random numbers again (a difference of two gradients under different dropout masks
-    is no derivative), and leaves generators and buffers (BatchNorm's running statistics) as it found them.
-    """
-
-    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
-        self._model = model
-        self._images = images
-        self._labels = labels
-        self._cuda = [images.device.index or 0] if images.device.type == "cuda" else []
-        self._cpu_state = torch.get_rng_state()
-        self._cuda_states = [torch.cuda.get_rng_state(index) for index in self._cuda]
-
-    def loss(self, optimizer: TrainableOptimizer) -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        buffers = [(buffer, buffer.detach().clone()) for buffer in self._model.buffers()]
-        with torch.enable_grad(), torch.random.fork_rng(devices=self._cuda):
-            torch.set_rng_state(self._cpu_state)
-            for index, state in zip(self._cuda, self._cuda_states, strict=True):
-                torch.cuda.set_rng_state(state, index)
-            loss = F.cross_entropy(self._model(self._images), self._labels)
-            torch.autograd.backward(loss)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        return loss.detach()
+def _replay(model: nn.Module, rules: StepRules) -> Replay:
+    return Replay(model, lambda images, targets: _forward(model, rules, images, targets)[1], rules.precision.scaled)

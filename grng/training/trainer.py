@@ -66,7 +66,9 @@ def train(
     rerun = on_existing == "rerun"
     if place.check(config) in _DONE and not rerun:
         return _reused(place, listeners)
-    with stop_on_signals() as stop, preserved_rng(), execution_settings(device, threads=config.machine.threads):
+    machine = config.machine
+    settings = execution_settings(device, threads=machine.threads, compiles=machine.compile)
+    with stop_on_signals() as stop, preserved_rng(), settings:
         try:
             session = _build(config, place, time_shared=time_shared)
             with closing(session):

@@ -113,7 +113,7 @@ NAMES = [
     ("train --set traning.epochs=1", "--set traning.epochs: unknown key 'traning'.\n hint: Did you mean 'training'?"),
     (
         "train --schedule cosin",
-        "--schedule: must be 'cosine', 'constant' or 'linear', not 'cosin'.\n hint: Did you mean 'cosine'?",
+        "--schedule: must be 'cosine', 'constant', 'linear' or 'step', not 'cosin'.\n hint: Did you mean 'cosine'?",
     ),
     ("train --device tpu", "--device: unknown device 'tpu'.\n hint: Use auto, cpu, cuda, cuda:1, … or mps."),
     (

@@ -42,11 +42,32 @@ def test_every_flag_reaches_the_config(grng: Call, workdir: Path) -> None:
     assert (training["epochs"], training["steps"], training["batch_size"]) == (None, 3, 16)
     assert (training["schedule"], training["warmup"], training["eval_every"]) == ("linear", 2, 1), "--set wins"
     assert training["target"] == 0.5
-    assert config["machine"] == {"device": "cpu", "threads": 1}
+    assert (config["machine"]["device"], config["machine"]["threads"]) == ("cpu", 1)
     assert (config["logging"]["log_every"], config["logging"]["checkpoint_every"]) == (1, 1)
     assert not list(Path("x").glob("events.out.tfevents.*"))
     result = RunResult.load(Path("x/result.json"))
     assert (result.label, result.seed, result.steps, result.batch_size) == ("mine", 5, 3, 16)
+
+
+def test_every_flag_of_the_training_features_reaches_the_config(grng: Call, workdir: Path) -> None:
+    ran = grng(
+        *LINE,
+        *("--optimizer", "sgd", "--loss", "bce", "--grad-accum", 2, "--clip-grad", 1, "--ema", 0.9),
+        *("--precision", "bf16", "--mixup", 0.2, "--cutmix", 1, "--label-smoothing", 0.1, "--channels-last"),
+        *("--no-compile", "--set", "training.ema_warmup=true", "--set", "augment.mixup_prob=0.5"),
+    )
+    assert ran.code == 0, ran.err
+    config = written()
+    training = {"loss": "bce", "grad_accum": 2, "clip_grad": 1.0, "ema": 0.9, "ema_warmup": True, "precision": "bf16"}
+    assert training.items() <= config["training"].items()
+    assert config["augment"] == {
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "mixup_prob": 0.5,
+        "mixup_switch_prob": 0.5,
+        "label_smoothing": 0.1,
+    }
+    assert (config["machine"]["compile"], config["machine"]["channels_last"]) == (False, True)
 
 
 def test_the_summary(grng: Call, workdir: Path) -> None:

@@ -39,6 +39,9 @@ def test_the_id_is_the_hash_of_the_canonical_json() -> None:
         {"label": "x"},
         {"output": "somewhere"},
         {"machine": {"device": "cpu", "threads": 2}},
+        {"machine": {"compile": True, "channels_last": True}},
+        {"training": {"target": 0.9, "loss": "ce", "grad_accum": 1}},
+        {"augment": {"mixup": 0.0}},
         {"logging": {"log_every": 1, "tensorboard": False}},
         {"optimizer": {"momentum": 0.9, "lr": 1e-1, "name": "sgd"}},
     ],
@@ -55,6 +58,13 @@ def test_what_does_not_change_the_training_does_not_change_the_id(changes: dict[
         {"model": {"name": "test_resnet", "kwargs": {"drop_rate": 0.1}}},
         {"optimizer": {"name": "sgd", "lr": 0.2, "momentum": 0.9}},
         {"training": {"target": 0.9, "steps": 3}},
+        {"training": {"target": 0.9, "loss": "bce"}},
+        {"training": {"target": 0.9, "grad_accum": 2}},
+        {"training": {"target": 0.9, "precision": "bf16"}},
+        {"training": {"target": 0.9, "clip_grad": 1.0}},
+        {"training": {"target": 0.9, "ema": 0.9}},
+        {"augment": {"mixup": 0.2}},
+        {"augment": {"label_smoothing": 0.1}},
     ],
 )
 def test_what_changes_the_training_changes_the_id(changes: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def problems(*files: Path, **options: Any) -> list[str]:
         (
             "training:\n  schedule: cosin\n",
             (
-                "run.yaml:2 (training.schedule): must be 'cosine', 'constant' or 'linear', not 'cosin'. "
+                "run.yaml:2 (training.schedule): must be 'cosine', 'constant', 'linear' or 'step', not 'cosin'. "
                 "Did you mean 'cosine'?"
             ),
         ),

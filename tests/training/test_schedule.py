@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ def optimizer() -> torch.optim.Optimizer:
     return torch.optim.SGD([{"params": [first], "lr": 0.4}, {"params": [second], "lr": 0.001}], lr=1.0)
 
 
-def factors(name: ScheduleName, total: int, warmup: int) -> list[float]:
+def factors(name: ScheduleName, total: int, warmup: int, **options: Any) -> list[float]:
     held = optimizer()
-    schedule = Schedule(held, name=name, total=total, warmup=warmup)
+    schedule = Schedule(held, name=name, total=total, warmup=warmup, **options)
     rates = []
     for step in range(total):
         schedule.apply(step)
@@ -79,3 +80,11 @@ def test_a_run_of_one_step_says_nothing(caplog: pytest.LogCaptureFixture) -> Non
     factors("cosine", 1, 0)
     factors("linear", 3, 2)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(("total", "warmup", "every", "rate"), [(10, 0, 3, 0.1), (20, 4, 5, 0.5), (5, 0, 9, 0.1)])
+def test_the_step_schedule_falls_by_a_factor_every_so_many_steps_after_the_warm_up(
+    total: int, warmup: int, every: int, rate: float
+) -> None:
+    expected = [(k + 1) / warmup if k < warmup else rate ** ((k - warmup) // every) for k in range(total)]
+    assert factors("step", total, warmup, decay_every=every, decay_rate=rate) == pytest.approx(expected)

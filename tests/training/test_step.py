@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grng.training.clock import StepClock
-from grng.training.step import TrainableOptimizer, train_step
+from grng.training.contract import TrainableOptimizer
+from grng.training.step import train_step
 
 
 class Recording(torch.optim.SGD):
@@ -21,6 +22,7 @@ class Recording(torch.optim.SGD):
         super().__init__(model.parameters(), lr=0.1)
         self.is_second_order = is_second_order
         self.needs_closure = needs_closure
+        self.gradient_factor = 1.0
         self.collect_diagnostics = False
         self.calls: list[str] = []
         self.observed: tuple[Tensor, Tensor] | None = None
