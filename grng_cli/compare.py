@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import options
+from grng_cli import model_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ def compare(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    pretrained: model_options.Pretrained = None,
+    weights: model_options.Weights = None,
+    weights_map: model_options.WeightsMap = None,
+    freeze: model_options.Freeze = None,
+    linear_probe: model_options.LinearProbe = None,
+    lora: model_options.Lora = None,
+    drop_path: model_options.DropPath = None,
+    layer_decay: model_options.LayerDecay = None,
+    no_decay: model_options.NoDecay = None,
     device: options.Device = None,
     workers: Annotated[
         int | None,
@@ -88,6 +97,9 @@ def compare(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        *model_options.overrides(
+            pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
+        ),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads-per-run"),
         ("workers", workers, "--workers"),
@@ -100,7 +112,11 @@ def compare(
 
     check_files(markdown, csv)
     with printer.busy("loading torch and timm"):
-        prepared, expectations = _prepare(flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0)
+        prepared, expectations = _prepare(
+            flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0, download=not dry_run
+        )
+    for line in prepared.notes:
+        printer.chatter(line)
     if dry_run:
         _describe(prepared, printer)
         return
@@ -119,6 +135,7 @@ def _prepare(
     *,
     smoke: bool,
     start_workers: bool,
+    download: bool,
 ) -> tuple["Prepared", list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
@@ -138,7 +155,7 @@ def _prepare(
     from grng.experiments.compare import prepare
 
     with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate), expectations
+        return prepare(loaded.config, locate=loaded.locate, download=download), expectations
 
 
 def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:

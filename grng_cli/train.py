@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options
+from grng_cli import model_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ def train(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    pretrained: model_options.Pretrained = None,
+    weights: model_options.Weights = None,
+    weights_map: model_options.WeightsMap = None,
+    freeze: model_options.Freeze = None,
+    linear_probe: model_options.LinearProbe = None,
+    lora: model_options.Lora = None,
+    drop_path: model_options.DropPath = None,
+    layer_decay: model_options.LayerDecay = None,
+    no_decay: model_options.NoDecay = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -85,6 +94,9 @@ def train(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        *model_options.overrides(
+            pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
+        ),
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),

@@ -60,6 +60,8 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
             self._epoch(event)
 
     def _start(self, event: RunStarted) -> None:
+        for line in event.notes:
+            self._say(line)
         if event.coverage_summary:
             self._say(event.coverage_summary)
         if event.resumed_from_step is not None:

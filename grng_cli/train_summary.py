@@ -37,6 +37,8 @@ def show(result: RunResult, directory: Path, printer: Output, *, reused: bool) -
 def _compare(result: RunResult) -> str:
     others = ("adamw", "ring") if result.optimizer == "adamw" else ("adamw", result.optimizer)
     given = ["--optimizers", ",".join(others), "--model", result.model, "--dataset", result.dataset]
+    if result.weights is not None:
+        given += ["--weights", result.weights.source] if result.weights.sha256 else ["--pretrained"]
     return command("grng", "compare", *given)
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from grng.errors import ConfigError, GrngError
+from grng.runs.model_section import resolved_model
 from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
 from grng.runs.sections import (
     DatasetConfig,
@@ -73,7 +74,6 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
         ConfigError: With every problem found.
     """
     from grng.data import check_dataset_name, dataset_info
-    from grng.models import check_model_kwargs, check_model_name
     from grng.optimizers import check_optimizer_name, resolve_hyperparameters
 
     locate = locate or (lambda key: ".".join(map(str, key)))
@@ -86,8 +86,7 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
             problems.extend(_relocated(error, key, locate))
             return None
 
-    attempt(("model", "name"), lambda: check_model_name(config.model.name))
-    attempt(("model", "kwargs"), lambda: check_model_kwargs(config.model.kwargs))
+    model = resolved_model(config.model, attempt)
     attempt(("dataset", "name"), lambda: check_dataset_name(config.dataset.name))
     attempt(("optimizer", "name"), lambda: check_optimizer_name(config.optimizer.name))
     if problems:
@@ -106,6 +105,7 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     return replace(
         config,
         label=config.label or config.optimizer.name,
+        model=replace(config.model, **model),
         dataset=DatasetConfig(name=info.name, img_size=img_size),
         optimizer=OptimizerConfig(name=config.optimizer.name, **hyperparameters),
         training=replace(config.training, target=target),

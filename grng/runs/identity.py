@@ -8,9 +8,17 @@ import re
 from typing import Any
 
 from grng.runs.config import RunConfig
+from grng.runs.schema import Section
+from grng.runs.sections import ModelConfig, TrainingConfig
 
 NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
 SHORT_LENGTH = 8
+
+# Keys that came later are left out at their defaults: the runs that were done before are the same runs.
+_LATER: dict[str, tuple[type[Section], tuple[str, ...]]] = {
+    "model": (ModelConfig, tuple(name for name in ModelConfig.model_fields if name not in ("name", "kwargs"))),
+    "training": (TrainingConfig, ("layer_decay", "no_decay")),
+}
 
 _MAX_NAME = 120
 _KEPT = re.compile(r"[A-Za-z0-9._=,\[\]+-]")
@@ -25,6 +33,11 @@ def run_id(config: RunConfig) -> str:
     if config.dataset.img_size is None or config.training.target is None:
         raise ValueError("a run id is of a resolved config: call grng.runs.config.resolve first")
     content = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_ID))
+    content["model"]["weights"] = None  # a file counts by its content, weights_sha256
+    for section, (kind, names) in _LATER.items():
+        for name in names:
+            if content[section][name] == kind.model_fields[name].get_default(call_default_factory=True):
+                del content[section][name]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -21,7 +21,7 @@ class RunStarted:
     """Everything is in place and the first step comes next.
 
     `coverage` holds rows of plain values, one a parameter, or None; `coverage_summary` says the same in one line;
-    `resumed_from_step` is None for a fresh run.
+    `resumed_from_step` is None for a fresh run; `notes` are lines on the model: weights loaded, what is frozen.
     """
 
     config: RunConfig
@@ -33,6 +33,7 @@ class RunStarted:
     parameters: Mapping[str, int | None]
     coverage: Sequence[Mapping[str, Any]] | None
     coverage_summary: str | None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

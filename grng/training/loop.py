@@ -136,6 +136,7 @@ class Loop:
             parameters=session.parameters().model_dump(),
             coverage=None if coverage is None else coverage.as_dicts(),
             coverage_summary=self._announced,
+            notes=session.prepared.notes,
         )
 
     def _step_done(self, outcome: StepOutcome, evaluation: Evaluated | None, *, logged: bool) -> StepDone:
