@@ -57,7 +57,8 @@ def add_lora(
     head = classifier_modules(model)
     freeze_all_but_classifier(model, where=WHERE)
     exactly = "|".join(map(re.escape, names))  # peft takes a list's items as endings of names, too
-    settings = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=exactly, bias="none")
+    factor: Any = alpha  # peft's annotation says int, it only divides by r
+    settings = LoraConfig(r=r, lora_alpha=factor, lora_dropout=dropout, target_modules=exactly, bias="none")
     try:
         inject_adapter_in_model(settings, model)
     except ValueError as error:  # grouped convolutions whose groups the rank does not fit

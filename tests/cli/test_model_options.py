@@ -198,10 +198,12 @@ def test_what_is_no_form_of_lora(text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["test_vit", "test_resnet"])
-def test_what_was_learnt_on_one_data_set_helps_on_another(grng: Call, workdir: Path, model: str) -> None:
-    common = ("train", "--model", model, "--optimizer", "adamw", "--threads", 1, "--no-tensorboard", "--json")
-    assert grng(*common, "--dataset", "mnist5k", "--epochs", 2, "--output", "source").code == 0
+@pytest.mark.parametrize(("model", "optimizer", "epochs"), [("test_vit", "ring", 4), ("test_resnet", "adamw", 2)])
+def test_what_was_learnt_on_one_data_set_helps_on_another(
+    grng: Call, workdir: Path, model: str, optimizer: str, epochs: int
+) -> None:
+    common = ("train", "--model", model, "--optimizer", optimizer, "--threads", 1, "--no-tensorboard", "--json")
+    assert grng(*common, "--dataset", "mnist5k", "--epochs", epochs, "--output", "source").code == 0
     again = (*common, "--dataset", "digits", "--epochs", 1)
     scratch = json.loads(grng(*again, "--output", "scratch").out)
     tuned = json.loads(grng(*again, "--output", "tuned", "--weights", "source/checkpoint/best.pt").out)

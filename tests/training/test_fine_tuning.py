@@ -185,7 +185,7 @@ def test_layer_decay_reaches_the_optimizer_and_the_schedule(tmp_path: Path) -> N
     assert rates[-1] == pytest.approx(0.01)
     assert rates[0] == pytest.approx(0.01 * 0.5**7)
     for _ in range(4):
-        session.advance()
+        session.progress.record_step(session.advance().loss)
     later = sorted({group["lr"] for group in session.optimizer.param_groups})
     assert [now / before for now, before in zip(later, rates, strict=True)] == pytest.approx(
         [later[-1] / 0.01] * len(rates)
