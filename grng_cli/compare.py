@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, options, training_options
+from grng_cli import data_options, model_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ def compare(
     mixup: training_options.Mixup = None,
     cutmix: training_options.Cutmix = None,
     label_smoothing: training_options.LabelSmoothing = None,
+    pretrained: model_options.Pretrained = None,
+    weights: model_options.Weights = None,
+    weights_map: model_options.WeightsMap = None,
+    freeze: model_options.Freeze = None,
+    linear_probe: model_options.LinearProbe = None,
+    lora: model_options.Lora = None,
+    drop_path: model_options.DropPath = None,
+    layer_decay: model_options.LayerDecay = None,
+    no_decay: model_options.NoDecay = None,
     device: options.Device = None,
     compile_: training_options.Compile = None,
     channels_last: training_options.ChannelsLast = None,
@@ -116,6 +125,9 @@ def compare(
         ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
         ("machine.compile", compile_, "--compile"),
         ("machine.channels_last", channels_last, "--channels-last"),
+        *model_options.overrides(
+            pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
+        ),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads-per-run"),
         ("workers", workers, "--workers"),
@@ -139,7 +151,11 @@ def compare(
 
     check_files(markdown, csv)
     with printer.busy("loading torch and timm"):
-        prepared, expectations = _prepare(flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0)
+        prepared, expectations = _prepare(
+            flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0, download=not dry_run
+        )
+    for line in prepared.notes:
+        printer.chatter(line)
     if dry_run:
         _describe(prepared, printer)
         return
@@ -158,6 +174,7 @@ def _prepare(
     *,
     smoke: bool,
     start_workers: bool,
+    download: bool,
 ) -> tuple["Prepared", list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
@@ -177,7 +194,7 @@ def _prepare(
     from grng.experiments.compare import prepare
 
     with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate), expectations
+        return prepare(loaded.config, locate=loaded.locate, download=download), expectations
 
 
 def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:

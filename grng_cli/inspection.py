@@ -94,13 +94,15 @@ def _plain(value: Any) -> str:
 
 @models.command("list")
 def list_models(
-    pattern: Annotated[str, typer.Argument(help="With * and ?, e.g. 'vit*'.")] = "*", json: options.Json = False
+    pattern: Annotated[str, typer.Argument(help="With * and ?, e.g. 'vit*'.")] = "*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Names of pretrained weights, with tags.")] = False,
+    json: options.Json = False,
 ) -> None:
     """List timm's models."""
     from grng.models import list_models as names
 
     output = Output(json_only=json)
-    found = names(pattern)
+    found = names(pattern, pretrained=pretrained)
     if json:
         output.document(found)
         return

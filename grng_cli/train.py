@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import data_options, options, training_options
+from grng_cli import data_options, model_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ def train(
     mixup: training_options.Mixup = None,
     cutmix: training_options.Cutmix = None,
     label_smoothing: training_options.LabelSmoothing = None,
+    pretrained: model_options.Pretrained = None,
+    weights: model_options.Weights = None,
+    weights_map: model_options.WeightsMap = None,
+    freeze: model_options.Freeze = None,
+    linear_probe: model_options.LinearProbe = None,
+    lora: model_options.Lora = None,
+    drop_path: model_options.DropPath = None,
+    layer_decay: model_options.LayerDecay = None,
+    no_decay: model_options.NoDecay = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -113,6 +122,9 @@ def train(
         ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
         ("machine.compile", compile_, "--compile"),
         ("machine.channels_last", channels_last, "--channels-last"),
+        *model_options.overrides(
+            pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
+        ),
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),

@@ -62,6 +62,8 @@ class TrainProgress(AbstractContextManager["TrainProgress"]):
     def _start(self, event: RunStarted) -> None:
         for text in event.warnings:
             self._output.warning(text)
+        for line in event.notes:
+            self._say(line)
         if event.coverage_summary:
             self._say(event.coverage_summary)
         if event.resumed_from_step is not None:

@@ -39,6 +39,8 @@ def _compare(result: RunResult) -> str:
     given = ["--optimizers", ",".join(others), "--model", result.model, "--dataset", result.dataset]
     if result.data.data_dir:
         given += ["--data-dir", result.data.data_dir]
+    if result.weights is not None:
+        given += ["--weights", result.weights.source] if result.weights.sha256 else ["--pretrained"]
     return command("grng", "compare", *given)
 
 

@@ -59,6 +59,7 @@ class Prepared:
         directory: Where it goes.
         slots: What its workers get; empty: the runs are done in this process.
         labels: Its rows.
+        notes: Lines on the model: weights loaded, what is frozen.
     """
 
     config: CompareConfig
@@ -66,14 +67,16 @@ class Prepared:
     directory: Path
     slots: tuple[Slot, ...]
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def prepare(config: CompareConfig, *, locate: Locate | None = None) -> Prepared:
+def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bool = True) -> Prepared:
     """Check everything that can be checked before a run begins.
 
     Args:
         config: The comparison.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
+        download: Whether pretrained weights may be fetched.
 
     Raises:
         GrngError: Names, hyperparameters, model, device or directory do not do.
@@ -83,8 +86,8 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None) -> Prepared:
     directory = directory_of(config, configs)
     if not config.training.seconds:
         check_directory(directory, plan(config, locate=locate))
-    preflight.check(configs.values())
-    return Prepared(config, locate, directory, slots, tuple(configs))
+    notes = preflight.check(configs.values(), download=download)
+    return Prepared(config, locate, directory, slots, tuple(configs), notes)
 
 
 def planned_now(prepared: Prepared) -> list[PlannedRun]:

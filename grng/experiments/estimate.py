@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from grng.runs.config import RunConfig
+from grng.runs.config import RunConfig, replace
 
 MEASURED_STEPS = 12
 """So many that the rare steps which refresh the curvature count with about their share."""
@@ -33,7 +33,7 @@ class Estimate:
 
 
 def estimate(config: RunConfig) -> Estimate:
-    """Return what the run of the resolved `config` will take; nothing is written.
+    """Return what the run of the resolved `config` will take; nothing is written or downloaded.
 
     Raises:
         GrngError: If something asked for is not to be had.
@@ -45,6 +45,8 @@ def estimate(config: RunConfig) -> Estimate:
     from grng.training.seeding import preserved_rng
     from grng.training.session import build_session
 
+    # Pretrained weights cost as much as fresh ones.
+    config = replace(config, model=replace(config.model, **config.model.undownloaded()))
     machine = config.machine
     settings = execution_settings(resolve_device(machine.device), threads=machine.threads, compiles=machine.compile)
     with preserved_rng(), settings, closing(build_session(config)) as session:

@@ -11,16 +11,21 @@ from grng.experiments.slots import usable_cores
 from grng.runs.config import RunConfig
 
 
-def check(configs: Iterable[RunConfig]) -> None:
+def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, ...]:
     """Build the model of resolved configs, once, and the optimizer of each.
 
     Args:
         configs: Of one model and one data set.
+        download: Whether pretrained weights may be fetched; if not, the model is built with fresh ones.
+
+    Returns:
+        Lines on the model: weights loaded, what is frozen.
 
     Raises:
         GrngError: What the first run with this problem would have raised.
     """
-    from grng.models import create_model
+    from grng.models import prepare_model
+    from grng.models.param_groups import parameter_groups
     from grng.optimizers import create_optimizer
     from grng.training.device import resolve_device
     from grng.training.order import BatchOrder
@@ -29,6 +34,7 @@ def check(configs: Iterable[RunConfig]) -> None:
     from grng.training.warmup import check_compiler
 
     model: Any = None
+    notes: tuple[str, ...] = ()
     for config in configs:
         if model is None:
             device = resolve_device(config.machine.device)
@@ -38,21 +44,26 @@ def check(configs: Iterable[RunConfig]) -> None:
             count, channels, num_classes = _data(config)
             BatchOrder(count, config.training.batch_size, seed=0)
             with preserved_rng():
-                model = create_model(
-                    config.model.name,
+                prepared = prepare_model(
+                    **(config.model.arguments() if download else config.model.undownloaded()),
                     channels=channels,
                     num_classes=num_classes,
                     img_size=config.dataset.img_size or 0,
-                    **config.model.kwargs,
                 )
+            model, notes = prepared.model, prepared.notes
+        training, hyperparameters = config.training, config.optimizer.hyperparameters
         try:
-            optimizer: Any = create_optimizer(config.optimizer.name, model, **config.optimizer.hyperparameters)
+            groups = parameter_groups(
+                model, hyperparameters, layer_decay=training.layer_decay, no_decay=training.no_decay
+            )
+            optimizer: Any = create_optimizer(config.optimizer.name, model, params=groups, **hyperparameters)
         except GrngError as error:
             where = f"{config.label}: {error.where}" if error.where else config.label
             raise type(error)(error.message, where=where, hint=error.hint) from error
         close = getattr(optimizer, "close", None)
         if close is not None:
             close()
+    return notes
 
 
 def _data(config: RunConfig) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from grng.errors import ConfigError, GrngError
+from grng.runs.model_section import resolved_model
 from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
@@ -77,7 +78,6 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
         ConfigError: With every problem found.
     """
     from grng.data import check_dataset_name
-    from grng.models import check_model_kwargs, check_model_name
     from grng.optimizers import check_optimizer_name, resolve_hyperparameters
 
     locate = locate or (lambda key: ".".join(map(str, key)))
@@ -90,13 +90,12 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
             problems.extend(_relocated(error, key, locate))
             return None
 
-    attempt(("model", "name"), lambda: check_model_name(config.model.name))
-    attempt(("model", "kwargs"), lambda: check_model_kwargs(config.model.kwargs))
+    model = resolved_model(config.model, attempt)
     attempt(("dataset", "name"), lambda: check_dataset_name(config.dataset.name))
     attempt(("optimizer", "name"), lambda: check_optimizer_name(config.optimizer.name))
     if problems:
         raise ConfigError(problems)
-    dataset, default_target, found = _resolve_dataset(config)
+    dataset, default_target, found = _resolve_dataset(config, str(model.get("name", config.model.name)))
     for key, problem in [*found, *check_training(config.training, config.augment)]:
         problems.extend(_relocated(problem, key, locate))
     loss = resolved_loss(config.training)
@@ -114,19 +113,20 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     return replace(
         config,
         label=config.label or config.optimizer.name,
+        model=replace(config.model, **model),
         dataset=dataset,
         optimizer=OptimizerConfig(name=config.optimizer.name, **hyperparameters),
         training=replace(config.training, target=target, loss=loss),
     )
 
 
-def _resolve_dataset(config: RunConfig) -> tuple[DatasetConfig, float | None, list[tuple[Key, GrngError]]]:
+def _resolve_dataset(config: RunConfig, model: str) -> tuple[DatasetConfig, float | None, list[tuple[Key, GrngError]]]:
     """Return the data set's settings filled in, its default target, and what is wrong with them."""
     from grng.data import dataset_info, is_door
     from grng.runs.picture_settings import check_built_in, resolve_pictures
 
     if is_door(config.dataset.name):
-        dataset, problems = resolve_pictures(config.dataset, config.augment, config.model.name)
+        dataset, problems = resolve_pictures(config.dataset, config.augment, model)
         return dataset, None, problems
     info = dataset_info(config.dataset.name)
     problems = check_built_in(config.dataset, config.augment)

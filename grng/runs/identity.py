@@ -9,7 +9,7 @@ from typing import Any
 
 from grng.runs.config import RunConfig
 from grng.runs.schema import Section
-from grng.runs.sections import AugmentConfig, DatasetConfig, TrainingConfig
+from grng.runs.sections import AugmentConfig, DatasetConfig, ModelConfig, TrainingConfig
 
 NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
 SHORT_LENGTH = 8
@@ -17,9 +17,20 @@ SHORT_LENGTH = 8
 # Keys that came later are left out at their defaults: the runs that were done before are the same runs.
 _LATER: dict[str, tuple[type[Section], tuple[str, ...]]] = {
     "dataset": (DatasetConfig, tuple(name for name in DatasetConfig.model_fields if name not in ("name", "img_size"))),
+    "model": (ModelConfig, tuple(name for name in ModelConfig.model_fields if name not in ("name", "kwargs"))),
     "training": (
         TrainingConfig,
-        ("grad_accum", "precision", "clip_grad", "ema", "ema_warmup", "decay_every", "decay_rate"),
+        (
+            "grad_accum",
+            "precision",
+            "clip_grad",
+            "ema",
+            "ema_warmup",
+            "decay_every",
+            "decay_rate",
+            "layer_decay",
+            "no_decay",
+        ),
     ),
     "augment": (AugmentConfig, tuple(AugmentConfig.model_fields)),
 }
@@ -38,12 +49,13 @@ def run_id(config: RunConfig) -> str:
     if config.dataset.img_size is None:
         raise ValueError("a run id is of a resolved config: call grng.runs.config.resolve first")
     content = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_ID))
+    content["model"]["weights"] = None  # a file counts by its content, weights_sha256
     for section, inert in _INERT.items():
         for name in inert:
             content[section][name] = _LATER[section][0].model_fields[name].default
     for section, (kind, names) in _LATER.items():
         for name in names:
-            if content[section][name] == kind.model_fields[name].default:
+            if content[section][name] == kind.model_fields[name].get_default(call_default_factory=True):
                 del content[section][name]
     if content["training"]["loss"] in ("auto", "ce"):
         del content["training"]["loss"]

@@ -125,6 +125,29 @@ class Pairing(Record):
     batches_sha256: str | None = None
 
 
+class Weights(Record):
+    """Where the initial weights are from, and which entries of the model's state_dict they are."""
+
+    source: str
+    """The file, or the name of the pretrained weights."""
+    sha256: str | None = None
+    """Of the file."""
+    entry: str | None = None
+    """Under which key of the file they were."""
+    loaded: int
+    """Number of entries loaded."""
+    total: int
+    """Number of entries of the model."""
+    adapted: list[str] = Field(default_factory=list)
+    """Loaded with another shape than in the source."""
+    replaced: list[str] = Field(default_factory=list)
+    """In the source with a shape that does not fit, so fresh."""
+    missing: list[str] = Field(default_factory=list)
+    """Not in the source, so fresh."""
+    unexpected: list[str] = Field(default_factory=list)
+    """In the source alone."""
+
+
 class Environment(Record):
     """Versions and the machine."""
 
@@ -168,6 +191,8 @@ class RunResult(Record):
     data: Data = Field(default_factory=Data)
     parameters: Parameters = Field(default_factory=Parameters)
     coverage: list[dict[str, JsonValue]] | None = None
+    weights: Weights | None = None
+    """Of a run that did not start from fresh weights."""
     pairing: Pairing = Field(default_factory=Pairing)
     environment: Environment = Field(default_factory=Environment)
     created: AwareDatetime

@@ -8,7 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from grng.runs.model_section import ModelConfig
 from grng.runs.schema import Count, InputPath, Name, NamedSection, Plain, Positive, Section, Seed
+
+__all__ = [
+    "DatasetConfig",
+    "LoggingConfig",
+    "MachineConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "TrainingConfig",
+]
 
 DEFAULT_EPOCHS = 3
 
@@ -16,15 +26,6 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 PerChannel = Annotated[list[float], Field(min_length=1, max_length=3)]
 Range = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
-
-
-class ModelConfig(NamedSection):
-    """Which timm model, and what its constructor is given besides channels, classes and image size."""
-
-    name: Name = "test_resnet"
-    """A timm model: `grng models list`."""
-    kwargs: dict[str, Plain] = Field(default_factory=dict)
-    """Keyword arguments of the model's constructor, e.g. `drop_rate: 0.1`."""
 
 
 class DatasetConfig(NamedSection):
@@ -146,6 +147,10 @@ class TrainingConfig(Section):
     """What each of these falls multiplies the learning rate by."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from 0."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Factor of the learning rate from each layer to the one below it; null: the same rate for all."""
+    no_decay: bool = False
+    """No weight decay for norms, biases and what the model names: position embeddings, class tokens."""
     eval_every: Count | None = None
     """Steps between evaluations, besides those at every epoch's end."""
     target: Annotated[float, Field(gt=0, le=1)] | None = None

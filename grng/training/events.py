@@ -21,7 +21,8 @@ class RunStarted:
     """Everything is in place and the first step comes next.
 
     `coverage` holds rows of plain values, one a parameter, or None; `coverage_summary` says the same in one line;
-    `resumed_from_step` is None for a fresh run; `warnings` says what the user should know of the data.
+    `resumed_from_step` is None for a fresh run; `warnings` says what the user should know of the data, `notes` what of
+    the model: weights loaded, what is frozen.
     """
 
     config: RunConfig
@@ -34,6 +35,7 @@ class RunStarted:
     coverage: Sequence[Mapping[str, Any]] | None
     coverage_summary: str | None
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ class Loop:
             coverage=None if coverage is None else coverage.as_dicts(),
             coverage_summary=self._announced,
             warnings=session.warnings,
+            notes=session.prepared.notes,
         )
 
     def _step_done(self, outcome: StepOutcome, evaluation: Evaluated | None, *, logged: bool) -> StepDone:

@@ -93,6 +93,7 @@ def _parts(session: Session, circumstances: Circumstances, test: Scores | None) 
         "data": _data(session),
         "parameters": session.parameters(),
         "coverage": None if session.coverage is None else session.coverage.as_dicts(),
+        "weights": None if session.prepared.weights is None else session.prepared.weights.as_dict(),
         "pairing": Pairing(init_sha256=session.init_sha256, batches_sha256=session.chain.hexdigest),
         "environment": environment(session.device),
     }

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from grng.data.opening import PictureData
 from grng.errors import GrngError
-from grng.models import create_model
+from grng.models import PreparedModel, prepare_model
+from grng.models.freezing import set_training_mode
+from grng.models.param_groups import parameter_groups
 from grng.optimizers import create_optimizer
 from grng.runs.config import RunConfig
 from grng.runs.result import Parameters
@@ -54,6 +56,7 @@ class Session:
     average: WeightAverage | None
     rules: StepRules
     preparation: Preparation
+    prepared: PreparedModel
     init_sha256: str
     optimizer: TrainableOptimizer
     schedule: Schedule
@@ -178,15 +181,12 @@ def build_session(config: RunConfig) -> Session:
     order = BatchOrder(len(data.train), training.batch_size, seed=config.seed)
     planned_steps = _planned_steps(config, order.steps_per_epoch)
     with seeded(derive(config.seed, "init")):
-        model = create_model(
-            config.model.name,
-            channels=data.channels,
-            num_classes=data.num_classes,
-            img_size=data.img_size,
-            **config.model.kwargs,
+        prepared = prepare_model(
+            **config.model.arguments(), channels=data.channels, num_classes=data.num_classes, img_size=data.img_size
         )
+    model = prepared.model
     init_hash = init_sha256(model.state_dict())
-    model.to(device).train()
+    set_training_mode(model.to(device))
     if config.machine.channels_last:
         to_channels_last(model)
     average = None
@@ -240,6 +240,7 @@ def build_session(config: RunConfig) -> Session:
         average=average,
         rules=rules,
         preparation=preparation,
+        prepared=prepared,
         init_sha256=init_hash,
         optimizer=optimizer,
         schedule=schedule,
@@ -251,9 +252,10 @@ def build_session(config: RunConfig) -> Session:
 
 
 def _optimizer(config: RunConfig, model: nn.Module) -> TrainableOptimizer:
-    optimizer = create_optimizer(
-        config.optimizer.name, model, seed=derive(config.seed, "optimizer"), **config.optimizer.hyperparameters
-    )
+    training, hyperparameters = config.training, config.optimizer.hyperparameters
+    groups = parameter_groups(model, hyperparameters, layer_decay=training.layer_decay, no_decay=training.no_decay)
+    seed = derive(config.seed, "optimizer")
+    optimizer = create_optimizer(config.optimizer.name, model, params=groups, seed=seed, **hyperparameters)
     return cast(TrainableOptimizer, optimizer)
 
 

@@ -18,7 +18,18 @@ def test_defaults_are_those_of_the_documented_schema() -> None:
     assert RunConfig().model_dump(mode="json") == {
         "label": None,
         "seed": 0,
-        "model": {"name": "test_resnet", "kwargs": {}},
+        "model": {
+            "name": "test_resnet",
+            "pretrained": False,
+            "weights": None,
+            "weights_sha256": None,
+            "weights_map": [],
+            "freeze": [],
+            "linear_probe": False,
+            "drop_path": None,
+            "lora": None,
+            "kwargs": {},
+        },
         "dataset": {
             "name": "mnist5k",
             "img_size": None,
@@ -53,6 +64,8 @@ def test_defaults_are_those_of_the_documented_schema() -> None:
             "decay_every": None,
             "decay_rate": 0.1,
             "warmup": 0,
+            "layer_decay": None,
+            "no_decay": False,
             "eval_every": None,
             "target": None,
             "divergence_factor": 10.0,
