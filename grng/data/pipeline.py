@@ -130,8 +130,29 @@ def training_transform(geometry: Geometry, how: PictureAugment) -> Transform:
             where="augment.auto_augment",
             hint="Write it like rand-m9-mstd0.5-inc1, augmix-m3-w3, original or v0.",
         ) from error
+    for step in change.transforms:
+        _mend_posterize(step)
     first = tuple(cut.transforms) if how.resized else plain.steps[:-1]
     return Transform(geometry.mode, (*first, *change.transforms, *tensor.transforms))
+
+
+def _mend_posterize(step: Any) -> None:
+    """Let timm's posterizing keep 0 bits, for which it draws magnitudes and which newer versions of PIL refuse."""
+    from timm.data import auto_augment
+
+    for entry in [*getattr(step, "ops", ()), *getattr(step, "policy", ())]:
+        for operation in entry if isinstance(entry, list | tuple) else [entry]:
+            if operation.aug_fn is auto_augment.posterize:
+                operation.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **rest: Any) -> Image.Image:
+    """Return timm's posterized picture; black without a bit, as PIL used to return it."""
+    from timm.data import auto_augment
+
+    plain: Any = auto_augment.posterize
+    posterized: Image.Image = plain(image, bits_to_keep, **rest) if bits_to_keep > 0 else image.point(lambda value: 0)
+    return posterized
 
 
 def _reason(error: Exception) -> str:

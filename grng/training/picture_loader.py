@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from grng.data.decoding import reason
+from grng.data.decoding import read, reason
 from grng.data.opening import PictureSplit
 from grng.data.pipeline import Transform
 from grng.training.order import BatchOrder
@@ -62,17 +62,17 @@ class LoaderPictures(Dataset[Any]):
         """Read one picture; its random changes depend on seed, epoch and place alone."""
         index, epoch = place
         number = int(self.split.indices[index])
-        try:
-            picture = self.split.pictures.read(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the metadata of single pictures
+            try:
+                picture = read(self.split.pictures, number, self.transform.mode)
+            except MemoryError:
+                raise
+            except Exception as error:
+                return Unread(self.split.pictures.name(number), reason(error))
             if self.seed is not None:
                 _seed(derive(self.seed, "augmentation", epoch, index))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about the metadata of single pictures
-                return self.transform(picture), int(self.split.labels[index])
-        except MemoryError:
-            raise
-        except Exception as error:
-            return Unread(self.split.pictures.name(number), reason(error))
+            return self.transform(picture), int(self.split.labels[index])
 
     @staticmethod
     def collate(read: Sequence[Unread | tuple[Tensor, int]]) -> Unread | tuple[Tensor, Tensor]:

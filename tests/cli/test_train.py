@@ -34,7 +34,7 @@ def test_every_flag_reaches_the_config(grng: Call, workdir: Path) -> None:
     assert ran.code == 0, ran.err
     config = written()
     assert (config["label"], config["seed"], config["model"]["name"]) == ("mine", 5, "test_vit")
-    assert config["dataset"] == {"name": "digits", "img_size": 32}
+    assert (config["dataset"]["name"], config["dataset"]["img_size"]) == ("digits", 32)
     optimizer = config["optimizer"]
     assert (optimizer["name"], optimizer["rho"], optimizer["damping"]) == ("ring", 0.1, 0.01)
     assert optimizer["lr"] != 1, "another optimizer's hyperparameters stay behind"

@@ -83,6 +83,13 @@ def test_training_changes_pictures_at_random_as_seeded(how: PictureAugment) -> N
     assert len({image.numpy().tobytes() for image in images}) > 1
 
 
+@pytest.mark.parametrize("text", ["rand-m10-inc1-n8", "augmix-m10-w8", "original"])
+def test_every_magnitude_that_timm_draws_can_be_done(text: str) -> None:
+    transform = training_transform(geometry(), PictureAugment(auto_augment=text))
+    for seed in range(40):  # posterizing to 0 bits is among them
+        drawn(transform, seed)
+
+
 def test_training_without_augmentation_is_evaluation() -> None:
     assert torch.equal(
         training_transform(geometry(), PictureAugment())(picture()), evaluation_transform(geometry())(picture())
