@@ -40,8 +40,9 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
     done = {RunState.FINISHED, RunState.DIVERGED}
     states = [RunDirectory(directory).check(config) in done for _, _, config, directory in runs]
     ahead = [estimates[run[0]] for run, there in zip(runs, states, strict=True) if not there]
-    total_s = sum(one.seconds for one in ahead) / min(workers, max(1, len(ahead)))
-    disk = sum(one.disk_bytes for one in ahead)
+    absent = next((one.absent for one in ahead if one.absent), None)
+    total_s = None if absent else sum(one.seconds or 0.0 for one in ahead) / min(workers, max(1, len(ahead)))
+    disk = None if absent else sum(one.disk_bytes or 0 for one in ahead)
     if printer.json_only:
         printer.document(
             {
@@ -52,23 +53,30 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
                         "directory": str(directory),
                         "steps": estimates[label].steps,
                         "done": there,
-                        "estimated_seconds": round(estimates[label].seconds, 1),
+                        "estimated_seconds": _rounded(estimates[label].seconds),
                         "estimated_disk_bytes": estimates[label].disk_bytes,
                     }
                     for (label, seed, _, directory), there in zip(runs, states, strict=True)
                 ],
                 "workers": workers,
-                "estimated_seconds": round(total_s, 1),
+                "estimated_seconds": _rounded(total_s),
                 "estimated_disk_bytes": disk,
             }
         )
         return
     printer.data(_table(runs, states, estimates))
+    if absent:
+        printer.essential(f"{len(ahead)} of {len(runs)} runs to do; not measured: {absent} Nothing was written.")
+        return
     at_once = f" with {workers} at once" if workers > 1 else ""
     printer.essential(
         f"{len(ahead)} of {len(runs)} runs to do{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. "
         "Nothing was written."
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _table(runs: Sequence[Planned], states: Sequence[bool], estimates: dict[str, Estimate]) -> Table:
@@ -77,5 +85,5 @@ def _table(runs: Sequence[Planned], states: Sequence[bool], estimates: dict[str,
         table.add_column(head, justify="right" if head in ("seed", "steps", "estimate") else "left", overflow="fold")
     for (label, seed, _, directory), there in zip(runs, states, strict=True):
         guess = "done" if there else seconds(estimates[label].seconds)
-        table.add_row(Text(label), str(seed), str(estimates[label].steps), guess, Text(str(directory)))
+        table.add_row(Text(label), str(seed), str(estimates[label].steps or "-"), guess, Text(str(directory)))
     return table

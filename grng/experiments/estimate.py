@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from grng.runs.config import RunConfig, replace
+from grng.errors import GrngError
+from grng.experiments.preflight import ABSENT, undownloading
+from grng.runs.config import RunConfig
 
 MEASURED_STEPS = 12
 """So many that the rare steps which refresh the curvature count with about their share."""
@@ -17,19 +19,21 @@ _STARTING_S = 1.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A guess.
+    """A guess; without the data there is none.
 
     Args:
         steps: Steps of the run.
         seconds: Of the whole run, evaluations included.
         disk_bytes: Checkpoints and logs.
         coverage: In one line; None for optimizers without.
+        absent: Why nothing could be measured, where the data is not there.
     """
 
-    steps: int
-    seconds: float
-    disk_bytes: int
+    steps: int | None
+    seconds: float | None
+    disk_bytes: int | None
     coverage: str | None
+    absent: str | None = None
 
 
 def estimate(config: RunConfig) -> Estimate:
@@ -38,6 +42,16 @@ def estimate(config: RunConfig) -> Estimate:
     Raises:
         GrngError: If something asked for is not to be had.
     """
+    config = undownloading(config)  # pretrained weights cost as much as fresh ones
+    try:
+        return _measured(config)
+    except GrngError as error:
+        if error.where != ABSENT:
+            raise
+        return Estimate(config.training.steps, None, None, None, absent=error.message)
+
+
+def _measured(config: RunConfig) -> Estimate:
     import time
 
     from grng.training.device import execution_settings, resolve_device
@@ -45,8 +59,6 @@ def estimate(config: RunConfig) -> Estimate:
     from grng.training.seeding import preserved_rng
     from grng.training.session import build_session
 
-    # Pretrained weights cost as much as fresh ones.
-    config = replace(config, model=replace(config.model, **config.model.undownloaded()))
     machine = config.machine
     settings = execution_settings(resolve_device(machine.device), threads=machine.threads, compiles=machine.compile)
     with preserved_rng(), settings, closing(build_session(config)) as session:

@@ -8,7 +8,16 @@ from typing import Any
 from grng.data import dataset_info, is_door
 from grng.errors import GrngError
 from grng.experiments.slots import usable_cores
-from grng.runs.config import RunConfig
+from grng.runs.config import RunConfig, replace
+
+ABSENT = "dataset.data_dir"
+"""Where an error is about data that is not there."""
+
+
+def undownloading(config: RunConfig) -> RunConfig:
+    """Return `config` so that nothing is downloaded: no data, and fresh weights in place of pretrained ones."""
+    model = replace(config.model, **config.model.undownloaded())
+    return replace(config, model=model, dataset=replace(config.dataset, download=False))
 
 
 def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, ...]:
@@ -16,7 +25,8 @@ def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, 
 
     Args:
         configs: Of one model and one data set.
-        download: Whether pretrained weights may be fetched; if not, the model is built with fresh ones.
+        download: Whether data and pretrained weights may be fetched; if not, data that is not there leaves the rest
+            unchecked, and the model is built with fresh weights.
 
     Returns:
         Lines on the model: weights loaded, what is frozen.
@@ -41,7 +51,12 @@ def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, 
             Precision(config.training.precision, device)
             if config.machine.compile:
                 check_compiler(device)
-            count, channels, num_classes = _data(config)
+            try:
+                count, channels, num_classes = _data(config if download else undownloading(config))
+            except GrngError as error:
+                if download or error.where != ABSENT:
+                    raise
+                return notes
             BatchOrder(count, config.training.batch_size, seed=0)
             with preserved_rng():
                 prepared = prepare_model(

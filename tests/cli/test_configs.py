@@ -20,7 +20,7 @@ def test_every_file_is_listed() -> None:
 @pytest.mark.parametrize("name", list_configs())
 def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
-    command = "compare" if name.startswith("compare/") else "train"
+    command = "compare" if name.startswith(("compare/", "paper/")) else "train"
     ran = grng(command, "--config", name, "--dry-run", "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
@@ -28,7 +28,18 @@ def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, nam
     rows = [row if isinstance(row, str) else row.get("label", row["name"]) for row in given.get("optimizers", [])]
     assert len(document["runs"]) == max(1, len(rows)) * (given["seeds"] if rows else 1)
     assert [run["label"] for run in document["runs"]][: len(rows)] == rows
-    assert all(run["steps"] > 0 and run["estimated_seconds"] > 0 for run in document["runs"])
+    if name.startswith("paper/"):  # their data is not here
+        assert all(run["estimated_seconds"] is None for run in document["runs"])
+    else:
+        assert all(run["steps"] > 0 and run["estimated_seconds"] > 0 for run in document["runs"])
+    assert not snapshot(workdir)
+
+
+def test_a_dry_run_without_the_data_says_what_is_missing(grng: Call, workdir: Path) -> None:
+    ran = grng("compare", "--config", "paper/cifar10", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "21 of 21 runs to do; not measured: torch/cifar10 is not in " in ran.out
+    assert ran.out.rstrip().endswith("Nothing was written.")
     assert not snapshot(workdir)
 
 
