@@ -16,6 +16,7 @@ from grng.errors import ConfigError, GrngError
 from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
 from grng.runs.sections import (
     DatasetConfig,
+    DiagnosticsConfig,
     LoggingConfig,
     MachineConfig,
     ModelConfig,
@@ -41,6 +42,8 @@ class RunConfig(Section):
     """The length of training, batches, schedule and divergence."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What is written while training."""
+    diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)
+    """What is measured beside training; no part of the run id."""
     machine: MachineConfig = Field(default_factory=MachineConfig)
     """Where it runs."""
     output: OutputPath | None = None

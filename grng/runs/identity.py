@@ -9,7 +9,7 @@ from typing import Any
 
 from grng.runs.config import RunConfig
 
-NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
+NOT_PART_OF_THE_ID = frozenset({"label", "logging", "diagnostics", "machine", "output"})
 SHORT_LENGTH = 8
 
 _MAX_NAME = 120
@@ -17,7 +17,7 @@ _KEPT = re.compile(r"[A-Za-z0-9._=,\[\]+-]")
 
 
 def run_id(config: RunConfig) -> str:
-    """Return the SHA-256 (hex) of a resolved config's canonical JSON, without label, logging, machine and output.
+    """Return the SHA-256 (hex) of a resolved config's canonical JSON, without what is `NOT_PART_OF_THE_ID`.
 
     Raises:
         ValueError: If `config` is not resolved: its id would not hold the defaults that it runs with.

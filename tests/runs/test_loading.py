@@ -129,8 +129,8 @@ def test_all_problems_at_once_in_the_order_of_the_file(write: Any) -> None:
         "--warmup: must be at least 0, not -1.",
         "--opt lr: must be a finite number, not nan.",
         (
-            "--set a.b: unknown key 'a'. Allowed: label, seed, model, dataset, optimizer, training, logging, machine, "
-            "output."
+            "--set a.b: unknown key 'a'. Allowed: label, seed, model, dataset, optimizer, training, logging, diagnostics, "
+            "machine, output."
         ),
     ]
 
