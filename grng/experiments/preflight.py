@@ -11,7 +11,7 @@ from grng.runs.config import RunConfig
 
 
 def check(configs: Iterable[RunConfig]) -> None:
-    """Build the model of resolved configs, once, and the optimizer of each.
+    """Build the model of resolved configs, once, and the optimizer of each; try whether diagnostics can be measured.
 
     Args:
         configs: Of one model and one data set.
@@ -39,6 +39,7 @@ def check(configs: Iterable[RunConfig]) -> None:
                     img_size=config.dataset.img_size or info.img_size,
                     **config.model.kwargs,
                 )
+            _try_diagnostics(config, model, info.channels, config.dataset.img_size or info.img_size, info.num_classes)
         try:
             optimizer: Any = create_optimizer(config.optimizer.name, model, **config.optimizer.hyperparameters)
         except GrngError as error:
@@ -47,3 +48,14 @@ def check(configs: Iterable[RunConfig]) -> None:
         close = getattr(optimizer, "close", None)
         if close is not None:
             close()
+
+
+def _try_diagnostics(config: RunConfig, model: Any, channels: int, img_size: int, num_classes: int) -> None:
+    """Measure on a few images of noise what the runs will measure on theirs."""
+    import torch
+
+    from grng.data.bundle import Split
+    from grng.training.diagnosing import build_diagnostics
+
+    noise = torch.randn(4, channels, img_size, img_size, generator=torch.Generator().manual_seed(0))
+    build_diagnostics(config, model, Split(noise, torch.arange(4) % num_classes), torch.device("cpu"), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from grng.runs.config import RunConfig
 from grng.runs.result import Parameters
 from grng.training.clock import StepClock
 from grng.training.device import resolve_device
+from grng.training.diagnosing import Diagnosed, RunDiagnostics, build_diagnostics
 from grng.training.evaluate import Scores, evaluate
 from grng.training.memory import MemoryMeter
 from grng.training.order import BatchOrder
@@ -46,6 +47,8 @@ class Session:
     clock: StepClock
     memory: MemoryMeter
     chain: BatchChain
+    diagnostics: RunDiagnostics | None
+    diagnosed: Diagnosed
 
     @property
     def coverage(self) -> Coverage | None:
@@ -57,10 +60,30 @@ class Session:
         """The optimizer as torch knows it."""
         return cast(torch.optim.Optimizer, self.optimizer)
 
-    def advance(self, *, collect: bool = False) -> StepOutcome:
-        """Do the next step; `collect` as for `train_step`. The caller records the outcome in `progress`."""
+    def advance(self, *, collect: bool = False, diagnose: bool = False) -> StepOutcome:
+        """Do the next step. The caller records the outcome in `progress`.
+
+        Args:
+            collect: As for `train_step`.
+            diagnose: Whether to measure the run's diagnostics, where it has some.
+        """
         step = self.progress.step
         self.schedule.apply(step)
+        if not diagnose or self.diagnostics is None:
+            return self._step(step, collect=collect)
+        with self.memory.aside():
+            measurement = self.diagnostics.before(self.model, lambda: self._fetch(step))
+            outcome = self._step(step, collect=collect)
+            if outcome.finite:
+                self.diagnosed = measurement.after(self.model, lambda: self._fetch(step + 1), self.diagnosed, step + 1)
+                outcome = replace(outcome, diagnostics=self.diagnosed.values)
+        return outcome
+
+    def is_diagnosed(self, step: int) -> bool:
+        """Whether diagnostics are due at a step, counted from 1."""
+        return self.diagnostics is not None and self.diagnostics.due(step)
+
+    def _step(self, step: int, *, collect: bool) -> StepOutcome:
         outcome = train_step(self.model, self.optimizer, lambda: self._batch(step), self.clock, collect=collect)
         self.memory.sample()
         return outcome
@@ -86,6 +109,7 @@ class Session:
             "progress": self.progress.state_dict(),
             "clock": self.clock.state_dict(),
             "memory": self.memory.state_dict(),
+            "diagnosed": self.diagnosed.state_dict(),
             "batches_sha256": self.chain.hexdigest,
             "init_sha256": self.init_sha256,
         }
@@ -97,6 +121,7 @@ class Session:
         self.progress.load_state_dict(state["progress"])
         self.clock.load_state_dict(state["clock"])
         self.memory.load_state_dict(state["memory"])
+        self.diagnosed = Diagnosed(**state.get("diagnosed", {}))
         self.chain = BatchChain(state["batches_sha256"])
         self.init_sha256 = state["init_sha256"]
         set_rng_state(state["rng"])
@@ -106,8 +131,11 @@ class Session:
         self.optimizer.close()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        self.chain.update(self.order.batch(step))
+        return self._fetch(step)
+
+    def _fetch(self, step: int) -> tuple[Tensor, Tensor]:
         indices = self.order.batch(step)
-        self.chain.update(indices)
         train = self.data.train
         return train.images.index_select(0, indices).to(self.device), train.labels.index_select(0, indices).to(
             self.device
@@ -141,6 +169,7 @@ def build_session(config: RunConfig) -> Session:
         )
     init_hash = init_sha256(model.state_dict())
     model.to(device).train()
+    diagnostics = build_diagnostics(config, model, data.train, device, planned_steps)
     memory = MemoryMeter(device)
     _warm_up(model, data, order, device)
     optimizer = _optimizer(config, model)
@@ -168,6 +197,8 @@ def build_session(config: RunConfig) -> Session:
         clock=StepClock(device),
         memory=memory,
         chain=BatchChain(),
+        diagnostics=diagnostics,
+        diagnosed=Diagnosed(),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -57,10 +57,11 @@ class TrainableOptimizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """One step's loss in nats before the update, and this batch's accuracy if it was asked for."""
+    """One step's loss in nats before the update, and this batch's accuracy and diagnostics if they were asked for."""
 
     loss: float
     accuracy: float | None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def finite(self) -> bool:
