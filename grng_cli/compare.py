@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import options
+from grng_cli import diagnostics_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def compare(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    diagnostics: diagnostics_options.Diagnostics = None,
+    diagnostics_every: diagnostics_options.DiagnosticsEvery = None,
     device: options.Device = None,
     workers: Annotated[
         int | None,
@@ -65,6 +67,7 @@ def compare(
     rerun: options.Rerun = False,
     reference: options.Reference = None,
     expect: options.Expect = None,
+    columns: diagnostics_options.Columns = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     json: options.Json = False,
@@ -88,11 +91,14 @@ def compare(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        ("diagnostics.names", diagnostics, "--diagnostics"),
+        ("diagnostics.every", diagnostics_every, "--diagnostics-every"),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads-per-run"),
         ("workers", workers, "--workers"),
         ("reference", reference, "--reference"),
         ("expect", expect or None, "--expect"),
+        ("columns", columns, "--columns"),
         ("output", output and str(output), "--output"),
     ]
     printer = Output(json_only=json, quiet=quiet)
@@ -109,7 +115,7 @@ def compare(
     if isinstance(comparison, int):
         raise typer.Exit(comparison)
     printer.chatter("")
-    raise typer.Exit(_report(comparison, expectations, printer, markdown=markdown, csv=csv))
+    raise typer.Exit(_report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv))
 
 
 def _prepare(
@@ -180,13 +186,19 @@ def _run(prepared: "Prepared", printer: Output, *, rerun: bool) -> "Comparison |
 
 
 def _report(
-    comparison: "Comparison", expectations: Sequence[Any], printer: Output, *, markdown: Path | None, csv: Path | None
+    comparison: "Comparison",
+    prepared: "Prepared",
+    expectations: Sequence[Any],
+    printer: Output,
+    *,
+    markdown: Path | None,
+    csv: Path | None,
 ) -> int:
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
 
-    table = summarise(load_experiment(comparison.directory))
+    table = summarise(load_experiment(comparison.directory), columns=prepared.config.shown_columns)
     return show(table, expectations, printer, directories=[comparison.directory], markdown=markdown, csv=csv)
 
 

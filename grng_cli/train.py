@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options
+from grng_cli import diagnostics_options, options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def train(
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
     target: options.Target = None,
+    diagnostics: diagnostics_options.Diagnostics = None,
+    diagnostics_every: diagnostics_options.DiagnosticsEvery = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -85,6 +87,8 @@ def train(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
+        ("diagnostics.names", diagnostics, "--diagnostics"),
+        ("diagnostics.every", diagnostics_every, "--diagnostics-every"),
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),
@@ -137,7 +141,11 @@ def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) 
         how = "terminated" if isinstance(error, Terminated) else "interrupted"
         printer.warning(f"{how}: {error.message}\n  go on with: {resume}")
         return error.exit_code
-    show(result, directory, printer, reused=any(event.reused for event in ended))
+    reused = any(event.reused for event in ended)
+    show(result, directory, printer, reused=reused)
+    missing = diagnostics_options.not_measured(config, result) if reused else None
+    if missing:
+        printer.warning(missing)
     return {"finished": 0, "diverged": 3}.get(result.status, 1)
 
 

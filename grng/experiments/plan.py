@@ -59,6 +59,7 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
             optimizer=OptimizerConfig(name=spec.name, **spec.hyperparameters),
             training=_training(budget, steps=1) if budget.seconds else _training(budget),
             logging=compare.logging,
+            diagnostics=compare.diagnostics,
             machine=compare.machine,
         )
         try:
