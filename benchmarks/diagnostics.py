@@ -2,7 +2,8 @@
 
 Each diagnostic alone, and all together, on a fixed sample of `--samples` images in chunks of `--batch`, with
 `--iterations` Hessian-vector products, around steps of the optimizer; the median over `--rounds` measurements. Steps
-and measurements take turns, so that a drift of the machine falls on both alike.
+and measurements take turns, so that a drift of the machine falls on both alike. The defaults are smaller than those of
+a run (1024 samples, 20 products): the cost is in proportion to the samples, for the Hessian times the products.
 
     python benchmarks/diagnostics.py --rounds 3
     python benchmarks/diagnostics.py --workloads test_vit --optimizer ring --samples 4096 --iterations 50
@@ -89,9 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", default="test_resnet,test_vit", help=f"of {', '.join(WORKLOADS)}")
     parser.add_argument("--optimizer", default="adamw")
-    parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the first measurement")
     parser.add_argument("--markdown", type=Path)
