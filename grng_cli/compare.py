@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, model_options, options, training_options
+from grng_cli import data_options, diagnostics_options, model_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def compare(
     drop_path: model_options.DropPath = None,
     layer_decay: model_options.LayerDecay = None,
     no_decay: model_options.NoDecay = None,
+    diagnostics: diagnostics_options.Diagnostics = None,
+    diagnostics_every: diagnostics_options.DiagnosticsEvery = None,
     device: options.Device = None,
     compile_: training_options.Compile = None,
     channels_last: training_options.ChannelsLast = None,
@@ -92,6 +94,7 @@ def compare(
     rerun: options.Rerun = False,
     reference: options.Reference = None,
     expect: options.Expect = None,
+    columns: diagnostics_options.Columns = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     json: options.Json = False,
@@ -128,11 +131,14 @@ def compare(
         *model_options.overrides(
             pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
         ),
+        ("diagnostics.names", diagnostics, "--diagnostics"),
+        ("diagnostics.every", diagnostics_every, "--diagnostics-every"),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads-per-run"),
         ("workers", workers, "--workers"),
         ("reference", reference, "--reference"),
         ("expect", expect or None, "--expect"),
+        ("columns", columns, "--columns"),
         ("output", output and str(output), "--output"),
         *data_options.flags(
             data_dir=data_dir,
@@ -164,7 +170,7 @@ def compare(
     if isinstance(comparison, int):
         raise typer.Exit(comparison)
     printer.chatter("")
-    raise typer.Exit(_report(comparison, expectations, printer, markdown=markdown, csv=csv))
+    raise typer.Exit(_report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv))
 
 
 def _prepare(
@@ -236,13 +242,19 @@ def _run(prepared: "Prepared", printer: Output, *, rerun: bool) -> "Comparison |
 
 
 def _report(
-    comparison: "Comparison", expectations: Sequence[Any], printer: Output, *, markdown: Path | None, csv: Path | None
+    comparison: "Comparison",
+    prepared: "Prepared",
+    expectations: Sequence[Any],
+    printer: Output,
+    *,
+    markdown: Path | None,
+    csv: Path | None,
 ) -> int:
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
 
-    table = summarise(load_experiment(comparison.directory))
+    table = summarise(load_experiment(comparison.directory), columns=prepared.config.shown_columns)
     return show(table, expectations, printer, directories=[comparison.directory], markdown=markdown, csv=csv)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grng_cli import options
+from grng_cli import diagnostics_options, options
 from grng_cli.output import Output
 
 
@@ -17,6 +17,7 @@ def report(
     ],
     reference: options.Reference = None,
     expect: options.Expect = None,
+    columns: diagnostics_options.Columns = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     json: options.Json = False,
@@ -24,13 +25,16 @@ def report(
 ) -> None:
     """Print the table of runs that are there already."""
     from grng.experiments.expectations import parse
+    from grng.report.asked import check_columns, parse_columns
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
     from grng_cli.compare_summary import check_files, show
 
     printer = Output(json_only=json, quiet=quiet)
     check_files(markdown, csv)
+    shown = parse_columns(columns) if columns else []
+    check_columns(shown)
     experiment = load_experiment(directories, reference=reference)
     expectations = [parse(text, experiment.labels) for text in expect or ()]
-    table = summarise(experiment)
+    table = summarise(experiment, columns=shown)
     raise typer.Exit(show(table, expectations, printer, directories=directories, markdown=markdown, csv=csv))

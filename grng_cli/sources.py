@@ -25,7 +25,7 @@ def shipped_configs() -> list[str]:
     return list_configs()
 
 
-_OF_A_RUN = re.compile(r"(model|dataset|optimizer|training|augment|logging|machine)(\.[a-z_]+)+")
+_OF_A_RUN = re.compile(r"(model|dataset|optimizer|training|augment|logging|diagnostics|machine)(\.[a-z_]+)+")
 
 
 @contextmanager

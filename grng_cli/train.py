@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import data_options, model_options, options, training_options
+from grng_cli import data_options, diagnostics_options, model_options, options, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def train(
     drop_path: model_options.DropPath = None,
     layer_decay: model_options.LayerDecay = None,
     no_decay: model_options.NoDecay = None,
+    diagnostics: diagnostics_options.Diagnostics = None,
+    diagnostics_every: diagnostics_options.DiagnosticsEvery = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +127,8 @@ def train(
         *model_options.overrides(
             pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
         ),
+        ("diagnostics.names", diagnostics, "--diagnostics"),
+        ("diagnostics.every", diagnostics_every, "--diagnostics-every"),
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),
@@ -188,7 +192,11 @@ def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) 
         how = "terminated" if isinstance(error, Terminated) else "interrupted"
         printer.warning(f"{how}: {error.message}\n  go on with: {resume}")
         return error.exit_code
-    show(result, directory, printer, reused=any(event.reused for event in ended))
+    reused = any(event.reused for event in ended)
+    show(result, directory, printer, reused=reused)
+    missing = diagnostics_options.not_measured(config, result) if reused else None
+    if missing:
+        printer.warning(missing)
     return {"finished": 0, "diverged": 3}.get(result.status, 1)
 
 

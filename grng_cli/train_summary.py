@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from grng.diagnostics.names import DIAGNOSTICS
 from grng_cli.output import Output
 from grng_cli.wording import command, fraction, outcome, scalar, seconds, size
 
@@ -68,6 +69,11 @@ def _rows(result: RunResult) -> list[tuple[str, str]]:
         ("training", seconds(time.train_s)),
         ("memory", f"{scalar(result.memory.growth_mb)} MB growth, {size(result.memory.optimizer_state_bytes)} state"),
     ]
+    for name, info in DIAGNOSTICS.items():
+        value = getattr(result.diagnostics, name)
+        error = getattr(result.diagnostics, info.error) if info.error else None
+        if value is not None:
+            rows.append((info.title, scalar(value) if error is None else f"{scalar(value)} ± {scalar(error)}"))
     return rows
 
 

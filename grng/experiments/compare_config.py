@@ -12,10 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from grng.errors import GrngError, suggest
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
+from grng.report.asked import check_columns, parse_columns
 from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
     DatasetConfig,
+    DiagnosticsConfig,
     LoggingConfig,
     MachineConfig,
     ModelConfig,
@@ -94,6 +96,17 @@ def _optimizers(value: Any) -> Any:
     return [_entry(spec) for spec in specs]
 
 
+def _columns(value: Any) -> Any:
+    """Take `grad_norm,val_loss` for a list of two, and refuse what is no field of a row."""
+    names = parse_columns(value) if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        try:
+            check_columns(names)
+        except GrngError as error:
+            raise _complain(error) from None
+    return names
+
+
 def _not_empty(value: Any) -> Any:
     if value == []:
         raise PydanticCustomError("empty", "must not be empty")
@@ -117,7 +130,8 @@ def _seeds(value: Any) -> Any:
 class CompareConfig(Section):
     """A comparison: every optimizer with every seed, on one model and one data set, with the same budget.
 
-    `logging`, `machine`, `reference`, `expect`, `workers` and `output` are no part of its identity.
+    `logging`, `diagnostics`, `machine`, `reference`, `expect`, `columns`, `workers` and `output` are no part of its
+    identity.
     """
 
     optimizers: Annotated[list[Entry], BeforeValidator(_optimizers)] = Field(
@@ -136,12 +150,16 @@ class CompareConfig(Section):
     """How training batches are changed."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What each run writes while training."""
+    diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)
+    """What is measured beside each run."""
     machine: MachineConfig = Field(default_factory=MachineConfig)
     """Where it runs; `threads` is per run."""
     reference: Name | None = None
     """The row that the others are compared with; null: adamw if it takes part, else the first."""
     expect: list[str] = Field(default_factory=list)
     """What must hold in the end, such as `ring.test_accuracy > adamw.test_accuracy - 0.02`."""
+    columns: Annotated[list[str], BeforeValidator(_columns)] = Field(default_factory=list)
+    """Further columns of the table: fields of a row, such as `grad_norm`; besides those of `diagnostics.names`."""
     workers: Annotated[int, Field(ge=0, le=4096)] | None = None
     """Runs at once; 0: one after the other in this process; null: as the cores allow."""
     output: Annotated[Path, Field(strict=False)] | None = None
@@ -172,6 +190,11 @@ class CompareConfig(Section):
     def specs(self) -> list[OptimizerSpec]:
         """The optimizers, labels filled in."""
         return [entry.spec for entry in self.optimizers]
+
+    @property
+    def shown_columns(self) -> list[str]:
+        """The further columns of the table: those asked for, and what is measured."""
+        return list(dict.fromkeys([*self.columns, *self.diagnostics.names]))
 
     @property
     def chosen_reference(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from grng.experiments.expectation_grammar import COMPARISONS, Chain, Negation, Parser, Reference, Term
+from grng.report.asked import diagnostic_of
 from grng.report.checks import plural
 from grng.report.columns import number, runs
 from grng.report.row import FIELDS, Row
@@ -131,6 +132,9 @@ def _why_missing(reference: Reference, row: Row | None) -> str:
         return f": no run of {row.label} finished ({runs(row)})"
     if row.is_reference and reference.field.startswith(("difference", "p_")):
         return f": {row.label} is the reference"
+    diagnostic = diagnostic_of(reference.field)
+    if diagnostic is not None and row.numbers[diagnostic] is None:
+        return f": it takes runs with --diagnostics {diagnostic}"
     if reference.field.endswith(("_low", "_high")):
         return ": a single run has no interval, and a value that is missing none"
     return ""

@@ -60,6 +60,7 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
             training=_training(budget, steps=1) if budget.seconds else _training(budget),
             augment=compare.augment,
             logging=compare.logging,
+            diagnostics=compare.diagnostics,
             machine=compare.machine,
         )
         try:

@@ -21,7 +21,7 @@ def undownloading(config: RunConfig) -> RunConfig:
 
 
 def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, ...]:
-    """Build the model of resolved configs, once, and the optimizer of each.
+    """Build the model of resolved configs, once, and the optimizer of each; try whether diagnostics can be measured.
 
     Args:
         configs: Of one model and one data set.
@@ -66,6 +66,7 @@ def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, 
                     img_size=config.dataset.img_size or 0,
                 )
             model, notes = prepared.model, prepared.notes
+            _try_diagnostics(config, model, channels, config.dataset.img_size or 0, num_classes)
         training, hyperparameters = config.training, config.optimizer.hyperparameters
         try:
             groups = parameter_groups(
@@ -92,3 +93,15 @@ def _data(config: RunConfig) -> tuple[int, int, int]:
     request = data_request(config, threads=len(usable_cores()))
     count, num_classes = describe(request)
     return count, request.geometry.channels, num_classes
+
+
+def _try_diagnostics(config: RunConfig, model: Any, channels: int, img_size: int, num_classes: int) -> None:
+    """Measure on a few images of noise what the runs will measure on theirs."""
+    import torch
+
+    from grng.training.diagnosing import build_diagnostics
+    from grng.training.loss import Loss
+
+    noise = torch.randn(4, channels, img_size, img_size, generator=torch.Generator().manual_seed(0))
+    targets = Loss("bce" if config.training.loss == "bce" else "ce").targets(torch.arange(4) % num_classes, num_classes)
+    build_diagnostics(config, model, lambda indices: (noise[indices], targets[indices]), 4, torch.device("cpu"), 1)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from grng.report.asked import heading
 from grng.report.row import Row
 from grng.report.tables import Table
 
 NOTHING = "–"
-Group = Literal["accuracy", "loss", "target", "cost"]
+Group = Literal["accuracy", "loss", "target", "cost", "asked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,14 @@ def _timed(row: Row, text: str) -> str:
     return text if text == NOTHING else text + _star(row)
 
 
+def _asked(name: str, row: Row) -> str:
+    """Return the cell of a field that was asked for, with its interval where the row has one."""
+    numbers = row.numbers
+    low, high = numbers.get(f"{name}_low"), numbers.get(f"{name}_high")
+    ends = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    return number(numbers[name]) + ends
+
+
 def display_columns(table: Table) -> list[Column]:
     """Return the table's columns, formatted; "*" marks times that cannot be compared (see `Table.warnings`)."""
 
@@ -133,6 +143,7 @@ def display_columns(table: Table) -> list[Column]:
         column("memory growth, MB", "cost", lambda r: number(r.memory_growth_mb)),
         column("state, B/parameter", "cost", lambda r: number(r.state_bytes_per_parameter, 2)),
     ]
+    columns += [column(heading(name), "asked", partial(_asked, name)) for name in table.columns]
     # A row alone is its own reference: comparing it says nothing.
     alone = (
         {f"{against}, points", "p (Holm)", "verdict", f"step / {table.reference}"} if len(table.rows) == 1 else set()

@@ -105,6 +105,29 @@ class Row:
     memory_peak_mb: float | None = _number("MB", "mean peak memory")
     state_bytes_per_parameter: float | None = _number("bytes", "optimizer state per trainable parameter")
 
+    # What `diagnostics` measured last, of runs that measured it (docs/diagnostics.md).
+    hessian_max: float | None = _number("nats", "mean largest eigenvalue of the sample's Hessian at the end")
+    hessian_max_low: float | None = _number("nats", "low end of its interval")
+    hessian_max_high: float | None = _number("nats", "high end of its interval")
+    hessian_trace: float | None = _number("nats", "mean trace of the sample's Hessian at the end")
+    hessian_trace_low: float | None = _number("nats", "low end of its interval")
+    hessian_trace_high: float | None = _number("nats", "high end of its interval")
+    grad_norm: float | None = _number("nats", "mean norm of the sample's gradient at the end")
+    grad_norm_low: float | None = _number("nats", "low end of its interval")
+    grad_norm_high: float | None = _number("nats", "high end of its interval")
+    step_cosine: float | None = _number("", "mean cosine between the last step and the sample's -gradient")
+    step_cosine_low: float | None = _number("", "low end of its interval")
+    step_cosine_high: float | None = _number("", "high end of its interval")
+    grad_correlation_consecutive: float | None = _number("", "mean correlation of the last two mini-batch gradients")
+    grad_correlation_consecutive_low: float | None = _number("", "low end of its interval")
+    grad_correlation_consecutive_high: float | None = _number("", "high end of its interval")
+    grad_correlation_sample: float | None = _number(
+        "", "mean correlation of the last mini-batch gradient with the sample's"
+    )
+    grad_correlation_sample_low: float | None = _number("", "low end of its interval")
+    grad_correlation_sample_high: float | None = _number("", "high end of its interval")
+    diagnostics_s: float | None = _number("s", "mean time spent on diagnostics, outside the training clock")
+
     @property
     def numbers(self) -> dict[str, float | int | None]:
         """All numeric fields by name, in the order of `FIELDS`."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
 
+from grng.diagnostics.names import DIAGNOSTICS
+from grng.report.asked import missing_values
 from grng.report.checks import machine, notes_of, plural, power_note, time_mark, warnings_of
 from grng.report.pairing import Pair, Pairs, pair_runs
 from grng.report.records import Experiment, Run
@@ -38,6 +42,7 @@ class Table:
         machines: Where the runs ran: device, its name and threads, in words.
         warnings: What makes a number wrong or missing; to be shown loudly.
         notes: What a reader must know to read the numbers.
+        columns: Fields of a row that were asked for as further columns.
     """
 
     rows: tuple[Row, ...]
@@ -50,6 +55,7 @@ class Table:
     machines: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,12 +70,13 @@ class Table:
         raise KeyError(label)
 
 
-def summarise(experiment: Experiment, *, include_shared_times: bool = False) -> Table:
+def summarise(experiment: Experiment, *, include_shared_times: bool = False, columns: Sequence[str] = ()) -> Table:
     """Make the table of `experiment`.
 
     Args:
         experiment: From `load_experiment`.
         include_shared_times: Let runs that shared their cores or device count in `time_to_target` and its ratio.
+        columns: Fields to show as further columns; checked by `asked.check_columns`.
     """
     runs = _by_label(experiment)
     references = runs[experiment.reference]
@@ -93,8 +100,9 @@ def summarise(experiment: Experiment, *, include_shared_times: bool = False) -> 
         seeds=experiment.seeds,
         workers=experiment.workers,
         machines=tuple(dict.fromkeys(machine(result) for result in results)),
-        warnings=(*experiment.warnings, *warnings_of(experiment, runs, pairs)),
+        warnings=(*experiment.warnings, *warnings_of(experiment, runs, pairs), *missing_values(runs, columns)),
         notes=(*notes, power) if power else tuple(notes),
+        columns=tuple(columns),
     )
 
 
@@ -147,6 +155,8 @@ def _numbers(label: str, runs: Sequence[Run], include_shared_times: bool) -> Row
         memory_growth_mb=_mean(finished, lambda r: r.memory.growth_mb).mean,
         memory_peak_mb=_mean(finished, lambda r: r.memory.peak_mb).mean,
         state_bytes_per_parameter=_mean(finished, _state_bytes_per_parameter).mean,
+        diagnostics_s=_mean(finished, lambda r: r.diagnostics.seconds).mean,
+        **_diagnostics(finished),
     )
 
 
@@ -166,6 +176,15 @@ def _span(interval: Interval) -> _Span:
 def _mean(results: Sequence[RunResult], get: Getter) -> _Span:
     values = [float(value) for result in results if (value := get(result)) is not None]
     return _span(mean_interval(values)) if values else _Span()
+
+
+def _diagnostics(finished: Sequence[RunResult]) -> dict[str, Any]:
+    """Return the fields of what the runs' diagnostics measured last: each with its interval."""
+    fields: dict[str, float | None] = {}
+    for name in DIAGNOSTICS:
+        span = _mean(finished, attrgetter(f"diagnostics.{name}"))
+        fields |= {name: span.mean, f"{name}_low": span.low, f"{name}_high": span.high}
+    return fields
 
 
 def _median_or_never(results: Sequence[RunResult], get: Getter) -> float | None:

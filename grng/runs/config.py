@@ -18,6 +18,7 @@ from grng.runs.schema import Key, Label, Locate, OutputPath, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
     DatasetConfig,
+    DiagnosticsConfig,
     LoggingConfig,
     MachineConfig,
     ModelConfig,
@@ -46,6 +47,8 @@ class RunConfig(Section):
     """How training batches are changed."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What is written while training."""
+    diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)
+    """What is measured beside training; no part of the run id."""
     machine: MachineConfig = Field(default_factory=MachineConfig)
     """Where it runs."""
     output: OutputPath | None = None

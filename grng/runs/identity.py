@@ -11,7 +11,7 @@ from grng.runs.config import RunConfig
 from grng.runs.schema import Section
 from grng.runs.sections import AugmentConfig, DatasetConfig, ModelConfig, TrainingConfig
 
-NOT_PART_OF_THE_ID = frozenset({"label", "logging", "machine", "output"})
+NOT_PART_OF_THE_ID = frozenset({"label", "logging", "diagnostics", "machine", "output"})
 SHORT_LENGTH = 8
 
 # Keys that came later are left out at their defaults: the runs that were done before are the same runs.
@@ -41,7 +41,7 @@ _KEPT = re.compile(r"[A-Za-z0-9._=,\[\]+-]")
 
 
 def run_id(config: RunConfig) -> str:
-    """Return the SHA-256 (hex) of a resolved config's canonical JSON, without label, logging, machine and output.
+    """Return the SHA-256 (hex) of a resolved config's canonical JSON, without what is `NOT_PART_OF_THE_ID`.
 
     Raises:
         ValueError: If `config` is not resolved: its id would not hold the defaults that it runs with.

@@ -79,6 +79,25 @@ class Time(Record):
     """Whether other runs used the same cores or device meanwhile."""
 
 
+class Diagnostics(Record):
+    """What was measured last beside training (docs/diagnostics.md); all null where nothing was."""
+
+    step: int | None = None
+    """The step of the last measurement."""
+    samples: int | None = None
+    """Training images that the loss was measured on."""
+    hessian_max: Number = None
+    hessian_max_residual: Number = None
+    hessian_trace: Number = None
+    hessian_trace_se: Number = None
+    grad_norm: Number = None
+    step_cosine: Number = None
+    grad_correlation_consecutive: Number = None
+    grad_correlation_sample: Number = None
+    seconds: Number = None
+    """Spent on all measurements; no part of the training clock."""
+
+
 class Memory(Record):
     """Memory: growth of the process over its state before training, in MB; the optimizer's state in bytes."""
 
@@ -190,6 +209,7 @@ class RunResult(Record):
     memory: Memory = Field(default_factory=Memory)
     data: Data = Field(default_factory=Data)
     parameters: Parameters = Field(default_factory=Parameters)
+    diagnostics: Diagnostics = Field(default_factory=Diagnostics)
     coverage: list[dict[str, JsonValue]] | None = None
     weights: Weights | None = None
     """Of a run that did not start from fresh weights."""

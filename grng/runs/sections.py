@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from grng.diagnostics.names import DIAGNOSTICS, DiagnosticName
 from grng.runs.model_section import ModelConfig
 from grng.runs.schema import Count, InputPath, Name, NamedSection, Plain, Positive, Section, Seed
 
@@ -182,6 +183,48 @@ class LoggingConfig(Section):
     """Seconds between checkpoints."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
+
+
+def _diagnostic_names(value: Any) -> Any:
+    """Take `grad_norm,hessian_max` for a list of two, and `all` for all of them."""
+    if not isinstance(value, str):
+        return value
+    return list(DIAGNOSTICS) if value.strip() == "all" else [part.strip() for part in value.split(",")]
+
+
+class DiagnosticsConfig(Section):
+    """What is measured of the loss surface beside training (docs/diagnostics.md); no part of the run id."""
+
+    names: Annotated[list[DiagnosticName], BeforeValidator(_diagnostic_names)] = Field(default_factory=list)
+    """What to measure: a list of names, or a comma list, or `all`."""
+    every: Count | None = None
+    """Steps between measurements; the last step is always measured."""
+    samples: Annotated[int, Field(ge=2)] = 1024
+    """Training images in the fixed sample; all of them where there are fewer."""
+    batch: Annotated[int, Field(ge=2)] = 256
+    """Images of the sample at once: memory, and with `batchnorm: batch` what is normalised together."""
+    iterations: Annotated[int, Field(ge=2)] = 20
+    """Hessian-vector products of `hessian_max` (Lanczos), and random vectors of `hessian_trace` (Hutchinson)."""
+    batchnorm: Literal["batch", "running"] = "batch"
+    """What BatchNorm normalises the sample with: each batch's own statistics, as in training, or the running ones."""
+
+    @field_validator("names")
+    @classmethod
+    def _names_differ(cls, value: list[DiagnosticName]) -> list[DiagnosticName]:
+        for name in value:
+            if value.count(name) > 1:
+                raise PydanticCustomError("duplicate", "{name} is there twice", {"name": repr(name)})
+        return value
+
+    @model_validator(mode="after")
+    def _names_and_every(self) -> DiagnosticsConfig:
+        if self.names and self.every is None:
+            text = "says what to measure, but not how often; set diagnostics.every (--diagnostics-every), too"
+            raise PydanticCustomError("names_alone", "{text}", {"text": text, "key": "names"})
+        if self.every is not None and not self.names:
+            text = "says how often to measure, but not what; set diagnostics.names (--diagnostics), too"
+            raise PydanticCustomError("every_alone", "{text}", {"text": text, "key": "every"})
+        return self
 
 
 class MachineConfig(Section):

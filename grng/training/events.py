@@ -56,9 +56,10 @@ class StepDone:
 
     `step` and `epoch` count from 1, `elapsed_s` is the training clock's, `train_loss` this batch's loss before the
     update. On logged steps `metrics` holds `train_accuracy` of this batch, `lr` of the first parameter group and
-    `optimizer/*` diagnostics, `timing` the mean milliseconds per step so far (`step_ms`, `forward_ms`, …); else they
-    are empty. `evaluation` is set where the step was evaluated and no EpochDone follows that carries it,
-    `coverage_summary` where the optimizer found out that a layer cannot be preconditioned as announced.
+    `optimizer/*` diagnostics, and the run's `diagnostics/*` where they were due, `timing` the mean milliseconds per
+    step so far (`step_ms`, `forward_ms`, …); else they are empty. `evaluation` is set where the step was evaluated and
+    no EpochDone follows that carries it, `coverage_summary` where the optimizer found out that a layer cannot be
+    preconditioned as announced.
     """
 
     step: int

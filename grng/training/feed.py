@@ -90,6 +90,10 @@ class Feed(ABC):
         """Return a batch of the usual shape that belongs to no step."""
 
     @abstractmethod
+    def plain(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the training samples `indices` [n], unchanged."""
+
+    @abstractmethod
     def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a whole split in order, unchanged, in batches of at most `batch_size`."""
 
@@ -124,7 +128,11 @@ class MemoryFeed(Feed):
 
     def sample(self) -> tuple[Tensor, Tensor]:
         """Return the first step's samples, unchanged."""
-        images, labels = self._indexed(self._order.batch(0))
+        return self.plain(self._order.batch(0))
+
+    def plain(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Index the training split."""
+        images, labels = self._indexed(indices)
         return normalised(images, self._mean, self._std), labels
 
     def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -170,7 +178,7 @@ class LoaderFeed(Feed):
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Wait for the workers to have read a step's pictures."""
-        if self._reading is None or step != self._next:
+        if self._reading is None or step != self._next or step >= self._steps:
             self.close()
             ahead = BatchOrder(self._order.count, self._order.batch_size, seed=self._order.seed)
             sampler = StepSampler(ahead, step, max(self._steps, step + 1))
@@ -184,11 +192,16 @@ class LoaderFeed(Feed):
 
     def sample(self) -> tuple[Tensor, Tensor]:
         """Return the first few pictures, repeated."""
-        plain = replace(self._train, transform=self._plain, seed=None)
-        read = [plain[place, 0] for place in range(min(_WARM_UP, len(plain)))]
-        images, labels = self._take(LoaderPictures.collate(read))
-        places = torch.arange(self._order.batch_size, device=self._device) % len(read)
-        return normalised(images[places], self._mean, self._std), labels[places]
+        count = min(_WARM_UP, len(self._train))
+        images, labels = self.plain(torch.arange(count))
+        places = torch.arange(self._order.batch_size, device=self._device) % count
+        return images[places], labels[places]
+
+    def plain(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Read the pictures in this process."""
+        pictures = replace(self._train, transform=self._plain, seed=None)
+        images, labels = self._take(LoaderPictures.collate([pictures[place, 0] for place in indices.tolist()]))
+        return normalised(images, self._mean, self._std), labels
 
     def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Read the split, in as many processes as in training."""

@@ -61,15 +61,15 @@ class Loop:
     def _step(self) -> DivergenceReason | None:
         """Do one step with all that follows it; return why the run has diverged, or None."""
         step = self._progress.step + 1
-        evaluate, logged = self._is_evaluated(step), self._is_logged(step)
-        outcome = self._session.advance(collect=logged)
+        evaluate, logged, diagnose = self._is_evaluated(step), self._is_logged(step), self._session.is_diagnosed(step)
+        outcome = self._session.advance(collect=logged, diagnose=diagnose)
         reason = self._progress.record_step(outcome.loss)
         epoch_over = self._is_epoch_over()
         evaluation = self._evaluate() if reason is None and (evaluate or epoch_over) else None
         if evaluation is not None and not math.isfinite(evaluation.val_loss):
             reason = "nan"
         shown = None if epoch_over else evaluation
-        self._emit(self._step_done(outcome, shown, logged=logged or reason is not None))
+        self._emit(self._step_done(outcome, shown, logged=logged or diagnose or reason is not None))
         if epoch_over and evaluation is not None:
             self._emit(self._epoch_done(evaluation))
         if reason is None and self._files.checkpoint_due(epoch_over=epoch_over):
@@ -170,7 +170,7 @@ class Loop:
             if outcome.finite:
                 diagnostics = self._session.optimizer.diagnostics()
                 metrics |= {f"optimizer/{name}": value for name, value in diagnostics.items()}
-        return metrics
+        return metrics | {f"diagnostics/{name}": value for name, value in outcome.diagnostics.items()}
 
     def _epoch_done(self, evaluation: Evaluated) -> EpochDone:
         return EpochDone(

@@ -51,6 +51,16 @@ class MemoryMeter:
             self._kernel_peak = _reset_resident_peak()
         self._peak = self._current()
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave what a block needs out of the numbers; what it freed is given back before the peak counts again."""
+        self._earlier = self.state_dict()
+        try:
+            yield
+        finally:
+            _return_free_memory()
+            self.reset_peak()
+
     def sample(self) -> None:
         """Look at the memory in use; called after every step, free where the kernel or the allocator keeps the peak."""
         if self._device.type != "cuda" and not self._kernel_peak:

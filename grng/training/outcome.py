@@ -15,7 +15,20 @@ from grng._version import __version__
 from grng.data import DataBundle, Split
 from grng.runs.config import RunConfig
 from grng.runs.identity import described
-from grng.runs.result import Best, Data, Environment, Final, Memory, Pairing, Reason, RunResult, Status, Target, Time
+from grng.runs.result import (
+    Best,
+    Data,
+    Diagnostics,
+    Environment,
+    Final,
+    Memory,
+    Pairing,
+    Reason,
+    RunResult,
+    Status,
+    Target,
+    Time,
+)
 from grng.training.device import device_name
 from grng.training.evaluate import Scores
 from grng.training.memory import optimizer_state_bytes
@@ -92,6 +105,7 @@ def _parts(session: Session, circumstances: Circumstances, test: Scores | None) 
         ),
         "data": _data(session),
         "parameters": session.parameters(),
+        "diagnostics": _diagnostics(session),
         "coverage": None if session.coverage is None else session.coverage.as_dicts(),
         "weights": None if session.prepared.weights is None else session.prepared.weights.as_dict(),
         "pairing": Pairing(init_sha256=session.init_sha256, batches_sha256=session.chain.hexdigest),
@@ -124,6 +138,11 @@ def _time(session: Session, circumstances: Circumstances) -> Time:
         shared=circumstances.time_shared,
         **clock.timing(),
     )
+
+
+def _diagnostics(session: Session) -> Diagnostics:
+    found = session.diagnosed
+    return Diagnostics(step=found.step, samples=found.samples, seconds=found.seconds, **found.values)
 
 
 def environment(device: torch.device) -> Environment:

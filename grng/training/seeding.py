@@ -9,6 +9,7 @@ One seed is split into independent streams, one for each purpose, so that an opt
     mixing         Mixup's and CutMix's draws, a stream of its own for each step
     forward        dropout and drop path: torch's global generators during training, saved in checkpoints
     optimizer      the `seed` handed to the optimizer, which keeps its own generator in its state
+    diagnostics    the sample that diagnostics measure on, and their random vectors
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-Purpose = Literal["init", "order", "augmentation", "mixing", "forward", "optimizer"]
+Purpose = Literal["init", "order", "augmentation", "mixing", "forward", "optimizer", "diagnostics"]
 
 
 def derive(seed: int, purpose: Purpose, *parts: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from grng.runs.result import Parameters
 from grng.training.clock import StepClock
 from grng.training.contract import Coverage, TrainableOptimizer
 from grng.training.device import resolve_device
+from grng.training.diagnosing import Diagnosed, RunDiagnostics, build_diagnostics
 from grng.training.ema import WeightAverage
 from grng.training.evaluate import Scores, evaluate_batches
 from grng.training.feed import AnySplit, Data, Feed, load_data, open_feed
@@ -64,6 +65,9 @@ class Session:
     clock: StepClock
     memory: MemoryMeter
     chain: BatchChain
+    diagnostics: RunDiagnostics | None
+    diagnosed: Diagnosed
+    fetched: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def coverage(self) -> Coverage | None:
@@ -80,10 +84,30 @@ class Session:
         """The optimizer as torch knows it."""
         return cast(torch.optim.Optimizer, self.optimizer)
 
-    def advance(self, *, collect: bool = False) -> StepOutcome:
-        """Do the next step; `collect` as for `train_step`. The caller records the outcome in `progress`."""
+    def advance(self, *, collect: bool = False, diagnose: bool = False) -> StepOutcome:
+        """Do the next step. The caller records the outcome in `progress`.
+
+        Args:
+            collect: As for `train_step`.
+            diagnose: Whether to measure the run's diagnostics, where it has some.
+        """
         step = self.progress.step
         self.schedule.apply(step)
+        if not diagnose or self.diagnostics is None:
+            return self._step(step, collect=collect)
+        with self.memory.aside(), self.feed.explained():
+            measurement = self.diagnostics.before(self.model, lambda: self._fetch(step))
+            outcome = self._step(step, collect=collect)
+            if outcome.finite:
+                self.diagnosed = measurement.after(self.model, lambda: self._fetch(step + 1), self.diagnosed, step + 1)
+                outcome = replace(outcome, diagnostics=self.diagnosed.values)
+        return outcome
+
+    def is_diagnosed(self, step: int) -> bool:
+        """Whether diagnostics are due at a step, counted from 1."""
+        return self.diagnostics is not None and self.diagnostics.due(step)
+
+    def _step(self, step: int, *, collect: bool) -> StepOutcome:
         with self.feed.explained():
             outcome = train_step(
                 self.trained, self.optimizer, lambda: self._batch(step), self.clock, rules=self.rules, collect=collect
@@ -123,6 +147,7 @@ class Session:
             "progress": self.progress.state_dict(),
             "clock": self.clock.state_dict(),
             "memory": self.memory.state_dict(),
+            "diagnosed": self.diagnosed.state_dict(),
             "batches_sha256": self.chain.hexdigest,
             "init_sha256": self.init_sha256,
             "data_sha256": self.data.fingerprint if isinstance(self.data, PictureData) else None,
@@ -148,6 +173,7 @@ class Session:
         self.progress.load_state_dict(state["progress"])
         self.clock.load_state_dict(state["clock"])
         self.memory.load_state_dict(state["memory"])
+        self.diagnosed = Diagnosed(**state.get("diagnosed", {}))
         self.chain = BatchChain(state["batches_sha256"])
         self.init_sha256 = state["init_sha256"]
         set_rng_state(state["rng"])
@@ -159,7 +185,15 @@ class Session:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         self.chain.update(self.order.batch(step))
-        return self.preparation(*self.feed.batch(step), step)
+        batch = self._fetch(step)
+        self.fetched.pop(step)
+        return batch
+
+    def _fetch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return a step's batch; it is kept until the step takes it, since a feed is asked for each batch in turn."""
+        if step not in self.fetched:
+            self.fetched[step] = self.preparation(*self.feed.batch(step), step)
+        return self.fetched[step]
 
 
 def build_session(config: RunConfig) -> Session:
@@ -200,8 +234,14 @@ def build_session(config: RunConfig) -> Session:
     )
     mixing = Mixing(config.augment, data.num_classes, seed=config.seed)
     preparation = Preparation(mixing, rules.loss, data.num_classes, config.machine.channels_last)
-    memory = MemoryMeter(device)
     feed = open_feed(config, data, order, device, steps=planned_steps)
+
+    def pick(indices: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = feed.plain(indices)
+        return images, rules.loss.targets(labels, data.num_classes)
+
+    diagnostics = build_diagnostics(config, model, pick, len(data.train), device, planned_steps)
+    memory = MemoryMeter(device)
 
     def first_batch() -> tuple[Tensor, Tensor]:
         return preparation(*feed.sample(), 0)
@@ -248,6 +288,8 @@ def build_session(config: RunConfig) -> Session:
         clock=StepClock(device),
         memory=memory,
         chain=BatchChain(),
+        diagnostics=diagnostics,
+        diagnosed=Diagnosed(),
     )
 
 

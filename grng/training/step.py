@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -37,10 +37,11 @@ class StepRules:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """One step's loss in nats before the update, and this batch's accuracy if it was asked for."""
+    """One step's loss in nats before the update, and this batch's accuracy and diagnostics if they were asked for."""
 
     loss: float
     accuracy: float | None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def finite(self) -> bool:

@@ -13,7 +13,8 @@ from grng.errors import GrngError
 from grng.models import PreparedModel, create_model, prepare_model
 from grng.optimizers import create_optimizer, list_optimizers
 from grng.training.clock import StepClock
-from grng.training.contract import TrainableOptimizer, train_step
+from grng.training.contract import TrainableOptimizer
+from grng.training.step import train_step
 
 pytest.importorskip("peft")
 

@@ -14,7 +14,8 @@ from grng.models import create_model, prepare_model
 from grng.models.param_groups import parameter_groups
 from grng.optimizers import create_optimizer, list_optimizers, resolve_hyperparameters
 from grng.training.clock import StepClock
-from grng.training.contract import TrainableOptimizer, train_step
+from grng.training.contract import TrainableOptimizer
+from grng.training.step import train_step
 
 OPTIMIZERS = [*(info.name for info in list_optimizers()), "timm:lion"]
 # What ties layers to one another is off: the trust region.

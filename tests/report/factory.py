@@ -45,6 +45,7 @@ def make_result(label: str = "adamw", seed: int = 0, **changes: Any) -> RunResul
         "time": {"total_s": 12.0, "train_s": 8.1, "step_ms": 100.0, "step_ms_median": 99.0, "shared": False},
         "memory": {"growth_mb": 50.0, "optimizer_state_bytes": 8000, "peak_mb": 900.0},
         "parameters": {"total": 1100, "trainable": 1000},
+        "diagnostics": {},
         "pairing": {"init_sha256": sha("init", seed), "batches_sha256": sha("batches", seed, steps)},
         "environment": {"grng": "0.1.0", "torch": "2.9.0", "device": "cpu", "device_name": "A CPU", "threads": 1},
         "created": START + timedelta(seconds=seed),

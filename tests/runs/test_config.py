@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 import grng.optimizers
+from grng.diagnostics.names import DIAGNOSTICS
 from grng.errors import ConfigError, HyperparameterError
 from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.schema import MAX_SEED, Key
-from grng.runs.sections import OptimizerConfig, TrainingConfig
+from grng.runs.sections import DiagnosticsConfig, OptimizerConfig, TrainingConfig
 
 
 def test_defaults_are_those_of_the_documented_schema() -> None:
@@ -87,6 +88,14 @@ def test_defaults_are_those_of_the_documented_schema() -> None:
             "random_erasing": 0.0,
         },
         "logging": {"log_every": 10, "checkpoint_every": None, "checkpoint_seconds": 30.0, "tensorboard": True},
+        "diagnostics": {
+            "names": [],
+            "every": None,
+            "samples": 1024,
+            "batch": 256,
+            "iterations": 20,
+            "batchnorm": "batch",
+        },
         "machine": {
             "device": "auto",
             "threads": None,
@@ -282,3 +291,18 @@ def test_gradient_regularisation_waits_for_the_warm_up_unless_told_otherwise(nam
     given = resolve(RunConfig.model_validate({**values, "optimizer": {"name": name, "rho_warmup_steps": 0}}))
     assert given.optimizer.hyperparameters["rho_warmup_steps"] == 0
     assert resolve(RunConfig.model_validate({"optimizer": name})).optimizer.hyperparameters["rho_warmup_steps"] == 0
+
+
+def test_diagnostics_are_named_in_a_list_in_text_or_all_at_once() -> None:
+    given = ["grad_norm", "step_cosine"]
+    assert DiagnosticsConfig.model_validate({"names": "grad_norm, step_cosine", "every": 1}).names == given
+    assert DiagnosticsConfig.model_validate({"names": given, "every": 1}).names == given
+    assert DiagnosticsConfig.model_validate({"names": "all", "every": 1}).names == list(DIAGNOSTICS)
+
+
+@pytest.mark.parametrize(
+    "section", [{"names": "grad_norm"}, {"every": 3}, {"names": "", "every": 3}, {"names": "x", "every": 3}]
+)
+def test_diagnostics_need_what_and_how_often(section: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DiagnosticsConfig.model_validate(section)

@@ -43,6 +43,7 @@ def test_the_id_is_the_hash_of_the_canonical_json() -> None:
         {"training": {"target": 0.9, "loss": "ce", "grad_accum": 1}},
         {"augment": {"mixup": 0.0}},
         {"logging": {"log_every": 1, "tensorboard": False}},
+        {"diagnostics": {"names": "grad_norm,hessian_max", "every": 5, "samples": 10}},
         {"optimizer": {"momentum": 0.9, "lr": 1e-1, "name": "sgd"}},
     ],
 )

@@ -133,7 +133,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(write: Any) -> None:
         "--opt lr: must be a finite number, not nan.",
         (
             "--set a.b: unknown key 'a'. Allowed: label, seed, model, dataset, optimizer, training, augment, logging, "
-            "machine, output."
+            "diagnostics, machine, output."
         ),
     ]
 

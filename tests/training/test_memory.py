@@ -89,3 +89,25 @@ def test_state_bytes_count_shared_storage_once_and_look_into_containers() -> Non
         "nested": {"list": [torch.zeros(6)], "name": "text", "count": 3},
     }
     assert optimizer_state_bytes(sgd) == 64 * 8 + 24
+
+
+def test_what_is_set_aside_does_not_count_and_what_was_before_does() -> None:
+    if not kernel_tells():
+        pytest.skip("this kernel cannot reset the peak of the resident set")
+    meter = MemoryMeter(CPU)
+    with meter.aside():
+        use(300)
+    assert meter.growth_mb < 60
+    use(150)
+    with meter.aside():
+        use(300)
+    assert 140 < meter.growth_mb < 210
+
+
+def test_what_is_set_aside_does_not_count_on_a_kernel_that_does_not_tell() -> None:
+    meter = MemoryMeter(CPU, kernel_peak=False)
+    with meter.aside():
+        held = torch.ones(150 * 250_000)
+        meter.sample()
+        del held
+    assert meter.growth_mb < 60

@@ -1,7 +1,8 @@
-"""TensorBoard: scalars (train/, eval/, optimizer/, time/, final/), coverage as text, hyperparameters with scores."""
+"""TensorBoard: scalars (train/, eval/, optimizer/, diagnostics/, time/, final/), coverage, hyperparameters, scores."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ class TensorBoard:
             self._writer.add_text("coverage", event.coverage_summary, event.step)
         if event.logged:
             self._scalars({"train/loss": event.train_loss}, event.step)
-            self._scalars({_tag(name): value for name, value in event.metrics.items()}, event.step)
+            self._scalars(
+                {_tag(name): value for name, value in event.metrics.items() if _is_there(name, value)}, event.step
+            )
             self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
 
     def sync(self) -> None:
@@ -114,6 +117,11 @@ def hyperparameters(config: RunConfig) -> dict[str, bool | str | float | int]:
         for key, value in settings.items()
         if value is not None
     }
+
+
+def _is_there(name: str, value: float) -> bool:
+    """Whether there is a value: a diagnostic that is no number could not be measured."""
+    return math.isfinite(value) or not name.startswith("diagnostics/")
 
 
 def _tag(name: str) -> str:
