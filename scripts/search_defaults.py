@@ -110,15 +110,15 @@ def search(output: Path, *, optimizers: list[str], models: list[str], count: int
             print(f"{directory.relative_to(output)}: {result.status}, {result.final.val_accuracy}", flush=True)
 
 
-def table(output: Path) -> str:
+def table(output: Path, optimizers: list[str], models: list[str]) -> str:
     """Return the trials as Markdown, the best of each optimizer first."""
     lines = []
-    for optimizer in SPACES:
+    for optimizer in optimizers:
         rows = []
         for folder in sorted((output / optimizer).glob("*")):
             stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
-            results = [result for result in stored if result["status"] in ("finished", "diverged")]
-            if len(results) < len(MODELS) * len(TUNING_SEEDS):
+            results = [r for r in stored if r["status"] in ("finished", "diverged") and r["model"] in models]
+            if len(results) < len(models) * len(TUNING_SEEDS):
                 continue  # not done yet
             by_model = {
                 model: [
@@ -126,7 +126,7 @@ def table(output: Path) -> str:
                     for r in results
                     if r["model"] == model
                 ]
-                for model in MODELS
+                for model in models
             }
             given = {name: results[0]["hyperparameters"][name] for name in SPACES[optimizer]}
             means = {model: statistics.mean(values) for model, values in by_model.items()}
@@ -137,13 +137,13 @@ def table(output: Path) -> str:
         names = list(SPACES[optimizer])
         lines += [
             f"\n### {optimizer} ({len(rows)} trials)\n",
-            f"| mean | {' | '.join(MODELS)} | {' | '.join(names)} | diverged |",
+            f"| mean | {' | '.join(models)} | {' | '.join(names)} | diverged |",
         ]
-        lines += ["|" + "---|" * (len(names) + len(MODELS) + 2)]
+        lines += ["|" + "---|" * (len(names) + len(models) + 2)]
         for mean, means, given, diverged in rows:
             cells = [
                 f"{mean:.3f}",
-                *(f"{means[m]:.3f}" for m in MODELS),
+                *(f"{means[m]:.3f}" for m in models),
                 *(str(given[n]) for n in names),
                 str(diverged),
             ]
@@ -163,7 +163,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the table there and run nothing")
     arguments = parser.parse_args()
     if arguments.table:
-        arguments.table.write_text(table(arguments.output), encoding="utf-8")
+        text = table(arguments.output, arguments.optimizers.split(","), arguments.models.split(","))
+        arguments.table.write_text(text, encoding="utf-8")
         return
     search(
         arguments.output,
