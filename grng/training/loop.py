@@ -167,7 +167,7 @@ class Loop:
         metrics |= self._session.rules.precision.metrics()
         if outcome.accuracy is not None:
             metrics["train_accuracy"] = outcome.accuracy
-            if outcome.finite:
+            if outcome.stepped:
                 diagnostics = self._session.optimizer.diagnostics()
                 metrics |= {f"optimizer/{name}": value for name, value in diagnostics.items()}
         return metrics | {f"diagnostics/{name}": value for name, value in outcome.diagnostics.items()}

@@ -42,6 +42,8 @@ class StepOutcome:
     loss: float
     accuracy: float | None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    stepped: bool = True
+    """False where the loss is no number, and where a loss scale let the gradients overflow."""
 
     @property
     def finite(self) -> bool:
@@ -95,13 +97,14 @@ def train_step(
             with clock.phase("backward"):
                 _backward(rules.precision.scaled(loss), create_graph=optimizer.is_second_order)
         value = math.fsum(losses) if math.isfinite(losses[-1]) else losses[-1]
+        stepped = False
         with clock.phase("optimizer"):
             if math.isfinite(value):
-                update(optimizer, rules.precision, clip_grad=rules.clip_grad, replay=replay)
+                stepped = update(optimizer, rules.precision, clip_grad=rules.clip_grad, replay=replay)
             optimizer.zero_grad(set_to_none=True)
     hits = [correct(outputs, targets) for outputs, targets in shown]
     accuracy = torch.cat(hits).float().mean().item() if hits else None
-    return StepOutcome(value, accuracy)
+    return StepOutcome(value, accuracy, stepped=stepped)
 
 
 def _forward(model: nn.Module, rules: StepRules, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

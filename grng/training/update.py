@@ -14,8 +14,10 @@ from grng.training.replay import Replay
 
 def update(
     optimizer: TrainableOptimizer, precision: Precision, *, clip_grad: float | None, replay: Replay | None
-) -> None:
+) -> bool:
     """Clip the gradients and take the optimizer's step, or skip it where the loss scale let them overflow.
+
+    Returns whether the step was taken.
 
     Clipping multiplies the gradient g by c ≤ 1 in place. A graph of g, from which H v is formed, is that of the
     unclipped gradient: the Hessian stays the loss's. A closure's gradients are multiplied by the same c, and the
@@ -42,8 +44,8 @@ def update(
     try:
         if scaler is None:
             optimizer.step() if closure is None else optimizer.step(closure)
-        else:
-            _scaled_step(optimizer, precision, scaler, closure, two_passes=two_passes)
+            return True
+        return _scaled_step(optimizer, precision, scaler, closure, two_passes=two_passes)
     finally:
         if replay is not None and clip_grad is not None:
             optimizer.gradient_factor = 1.0
@@ -62,13 +64,15 @@ def _scaled_step(
     closure: Any,
     *,
     two_passes: bool,
-) -> None:
+) -> bool:
     """Step under a loss scale, which hears nothing of a second pass that overflows where the first did not."""
     before, skipped = scaler.get_scale(), getattr(optimizer, "skipped_steps", 0)
     scaler.step(_torch(optimizer), closure)
     overflowed = two_passes and getattr(optimizer, "skipped_steps", 0) > skipped
     scaler.update(before / 2 if overflowed else None)
-    precision.skipped_steps += scaler.get_scale() < before
+    lowered = scaler.get_scale() < before
+    precision.skipped_steps += lowered
+    return not lowered
 
 
 def _torch(optimizer: TrainableOptimizer) -> torch.optim.Optimizer:

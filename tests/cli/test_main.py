@@ -72,12 +72,13 @@ def cost(*arguments: str) -> float:
 
 def test_help_is_quick() -> None:
     helps, yardsticks = [], []
+    # Torch's import alone takes ten times as long as the yardstick; each flag of a command takes a millisecond or two.
     for _ in range(20):  # a busy machine only ever adds, so that the least of some calls counts
         helps.append(cost("-c", "from grng_cli.main import run; run()", "--help"))
         yardsticks.append(cost("-c", "import typer, rich"))
-        if len(helps) >= 3 and min(helps) < 3 * min(yardsticks):
+        if len(helps) >= 3 and min(helps) < 4 * min(yardsticks):
             break
-    assert min(helps) < 3 * min(yardsticks)
+    assert min(helps) < 4 * min(yardsticks)
 
 
 def test_the_module_is_the_command() -> None:

@@ -60,13 +60,8 @@ def test_every_flag_of_the_training_features_reaches_the_config(grng: Call, work
     config = written()
     training = {"loss": "bce", "grad_accum": 2, "clip_grad": 1.0, "ema": 0.9, "ema_warmup": True, "precision": "bf16"}
     assert training.items() <= config["training"].items()
-    assert config["augment"] == {
-        "mixup": 0.2,
-        "cutmix": 1.0,
-        "mixup_prob": 0.5,
-        "mixup_switch_prob": 0.5,
-        "label_smoothing": 0.1,
-    }
+    mixing = {"mixup": 0.2, "cutmix": 1.0, "mixup_prob": 0.5, "mixup_switch_prob": 0.5, "label_smoothing": 0.1}
+    assert mixing.items() <= config["augment"].items()
     assert (config["machine"]["compile"], config["machine"]["channels_last"]) == (False, True)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from grng.diagnostics.measure import Diagnostics
 from grng.diagnostics.names import DIAGNOSTICS, value_names
 from grng.errors import GrngError
+from grng.models import PreparedModel
 from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
@@ -271,10 +272,10 @@ def test_a_model_without_double_backward_is_refused_before_anything_is_written(
             out: Tensor = Squares.apply(x)
             return out
 
-    def create(*arguments: Any, **more: Any) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Squared(), nn.Linear(8, 10))
+    def prepare(*arguments: Any, **more: Any) -> PreparedModel:
+        return PreparedModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Squared(), nn.Linear(8, 10)), None, ())
 
-    monkeypatch.setattr("grng.training.session.create_model", create)
+    monkeypatch.setattr("grng.training.session.prepare_model", prepare)
     with pytest.raises(GrngError, match="has no double backward") as caught:
         train(diagnosed(), tmp_path / "run")
     assert caught.value.where == "diagnostics.names"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from grng.errors import GrngError, RunDirectoryError
-from grng.models import create_model
+from grng.models import PreparedModel, prepare_model
 from grng.runs.result import RunResult
 from grng.training import session
 from grng.training.errors import Interrupted, RunFailed, Terminated
@@ -41,16 +41,17 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what makes the weights of the model in training infinite."""
     models: list[torch.nn.Module] = []
 
-    def create(*args: Any, **kwargs: Any) -> torch.nn.Module:
-        models.append(create_model(*args, **kwargs))
-        return models[-1]
+    def prepare(*args: Any, **kwargs: Any) -> PreparedModel:
+        prepared = prepare_model(*args, **kwargs)
+        models.append(prepared.model)
+        return prepared
 
     def act() -> None:
         with torch.no_grad():
             for parameter in models[-1].parameters():
                 parameter.fill_(torch.inf)
 
-    monkeypatch.setattr(session, "create_model", create)
+    monkeypatch.setattr(session, "prepare_model", prepare)
     return act
 
 
@@ -95,7 +96,7 @@ def test_the_loss_bound_is_a_result(tmp_path: Path) -> None:
 
 
 def test_weights_ruined_by_the_last_step_are_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "evaluate", lambda *_, **__: Scores(loss=float("nan"), accuracy=0.1))
+    monkeypatch.setattr(session, "evaluate_batches", lambda *_, **__: Scores(loss=float("nan"), accuracy=0.1))
     result = train(run_config(training={"eval_every": None, "steps": 4}), tmp_path / "run")
     assert (result.status, result.reason, result.steps) == ("diverged", "nan", 4)
     assert (result.final.val_loss, result.final.val_accuracy) == (None, 0.1)
