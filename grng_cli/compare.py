@@ -118,16 +118,9 @@ def compare(
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
         ("training.target", target, "--target"),
-        ("training.loss", loss, "--loss"),
-        ("training.grad_accum", grad_accum, "--grad-accum"),
-        ("training.clip_grad", clip_grad, "--clip-grad"),
-        ("training.ema", ema, "--ema"),
-        ("training.precision", precision, "--precision"),
-        ("augment.mixup", mixup, "--mixup"),
-        ("augment.cutmix", cutmix, "--cutmix"),
-        ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
-        ("machine.compile", compile_, "--compile"),
-        ("machine.channels_last", channels_last, "--channels-last"),
+        *training_options.overrides(
+            loss, grad_accum, clip_grad, ema, precision, mixup, cutmix, label_smoothing, compile_, channels_last
+        ),
         *model_options.overrides(
             pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
         ),

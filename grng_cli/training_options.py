@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,3 +75,30 @@ ChannelsLast = Annotated[
     bool | None,
     typer.Option("--channels-last/--no-channels-last", help="Lay images out channels last.", rich_help_panel=_RUNNING),
 ]
+
+
+def overrides(
+    loss: str | None,
+    grad_accum: int | None,
+    clip_grad: float | None,
+    ema: float | None,
+    precision: str | None,
+    mixup: float | None,
+    cutmix: float | None,
+    label_smoothing: float | None,
+    compile_: bool | None,
+    channels_last: bool | None,
+) -> list[tuple[str, Any, str]]:
+    """Return (key, value, flag) of these options, as the other flags are listed."""
+    return [
+        ("training.loss", loss, "--loss"),
+        ("training.grad_accum", grad_accum, "--grad-accum"),
+        ("training.clip_grad", clip_grad, "--clip-grad"),
+        ("training.ema", ema, "--ema"),
+        ("training.precision", precision, "--precision"),
+        ("augment.mixup", mixup, "--mixup"),
+        ("augment.cutmix", cutmix, "--cutmix"),
+        ("augment.label_smoothing", label_smoothing, "--label-smoothing"),
+        ("machine.compile", compile_, "--compile"),
+        ("machine.channels_last", channels_last, "--channels-last"),
+    ]
