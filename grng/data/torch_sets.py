@@ -44,9 +44,9 @@ class TorchPictures:
 
     def read(self, index: int) -> Image.Image:
         """Return the picture, decoded."""
-        image, _ = self._data[index]
+        image: Image.Image = self._data[index][0]
         image.load()
-        return image  # type: ignore[no-any-return]
+        return image
 
 
 def open_torch(name: str, root: Path, *, download: bool) -> Source:

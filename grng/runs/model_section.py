@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from grng.runs.schema import Count, Name, NamedSection, Plain, Positive, Section
+from grng.runs.schema import Count, Name, NamedSection, Plain, Positive, Section, absolute
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -134,8 +133,7 @@ def resolved_model(model: ModelConfig, attempt: Attempt) -> Mapping[str, Any]:
 
         check_rules(model.weights_map)
 
-    # Absolute, so that the written config means the same file wherever it is used.
-    changes["weights"] = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links stay
+    changes["weights"] = absolute(path)
     changes["weights_sha256"] = attempt(("model", "weights"), sha256)
     attempt(("model", "weights_map"), rules)
     return changes

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grng.data.doors import FOLDER, canonical, own_size, split_name
 from grng.errors import GrngError
 from grng.runs.config import RunConfig, replace
-from grng.runs.schema import Key
+from grng.runs.schema import Key, absolute
 from grng.runs.sections import AugmentConfig, DatasetConfig
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def resolve_pictures(dataset: DatasetConfig, augment: AugmentConfig, model: str)
     filled: dict[str, Any] = {
         "name": canonical(dataset.name),
         "img_size": dataset.img_size or size or min(settings["input_size"][-2:]),
-        "data_dir": None if dataset.data_dir is None else Path(os.path.abspath(dataset.data_dir.expanduser())),  # noqa: PTH100 - links stay
+        "data_dir": None if dataset.data_dir is None else absolute(dataset.data_dir),
         "val_fraction": _FRACTION if dataset.val_fraction is None else dataset.val_fraction,
         "test_fraction": _FRACTION if dataset.test_fraction is None else dataset.test_fraction,
         "split_seed": dataset.split_seed or 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -26,6 +27,11 @@ MAX_LABEL_LENGTH = 200
 
 Key = tuple[str | int, ...]
 Locate = Callable[[Key], str]
+
+
+def absolute(path: Path) -> Path:
+    """Return the path from the root, so that a written config means the same place wherever it is used; links stay."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.resolve would follow links
 
 
 class Section(BaseModel):

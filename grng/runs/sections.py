@@ -80,9 +80,9 @@ class AugmentConfig(Section):
     """`pad`: a random window of the picture with `padding` black pixels around; `resized`: a random part, resized."""
     padding: Count = 4
     """Pixels on each side, for `crop: pad`."""
-    scale: Range = [0.08, 1.0]  # noqa: RUF012 - pydantic copies defaults
+    scale: Range = Field(default=[0.08, 1.0])
     """Least and largest share of the picture's area, for `crop: resized`."""
-    ratio: Range = [0.75, 4 / 3]  # noqa: RUF012
+    ratio: Range = Field(default=[0.75, 4 / 3])
     """Least and largest width by height, for `crop: resized`."""
     auto_augment: Name | None = None
     """timm's AutoAugment, RandAugment or AugMix by its string, e.g. `rand-m9-mstd0.5-inc1`."""

@@ -15,7 +15,7 @@ from timm.data import mixup
 from torch import Tensor
 
 from grng.runs.sections import AugmentConfig
-from grng.training.seeding import derive
+from grng.training.seeding import derive, preserved_rng
 
 _Mixup: Any = mixup.Mixup  # timm's have no types
 _smoothed: Any = mixup.mixup_target
@@ -66,10 +66,7 @@ class Mixing:
 
 @contextlib.contextmanager
 def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Run a block with numpy's global generator, from which timm draws, at `seed`; leave it as it was."""
-    before = np.random.get_state(legacy=True)  # noqa: NPY002 - the generator that timm draws from
-    np.random.seed([seed % 2**32, seed >> 32])  # noqa: NPY002
-    try:
+    """Run a block with numpy's global generator, from which timm draws, at `seed`; leave all as they were."""
+    with preserved_rng():
+        np.random.seed([seed % 2**32, seed >> 32])  # noqa: NPY002 - the generator that timm draws from
         yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
