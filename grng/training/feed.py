@@ -25,7 +25,7 @@ from grng.data.pipeline import constants, evaluation_transform, training_transfo
 from grng.errors import GrngError
 from grng.runs.config import RunConfig
 from grng.training.order import BatchOrder
-from grng.training.picture_loader import LoaderPictures, StepSampler, Unread, begin, default_workers, loader
+from grng.training.picture_loader import LoaderPictures, Reading, StepSampler, Unread, default_workers, loader
 from grng.training.seeding import derive, preserved_rng
 
 Data = DataBundle | PictureData
@@ -96,11 +96,6 @@ class Feed(ABC):
     @abstractmethod
     def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a whole split in order, unchanged, in batches of at most `batch_size`."""
-
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Say of a reading process that died within the block what happened, once."""
-        yield
 
     @abstractmethod
     def close(self) -> None:
@@ -177,7 +172,7 @@ class LoaderFeed(Feed):
         seed = config.seed if how.active else None
         self._plain = evaluation_transform(data.geometry)
         self._train = LoaderPictures(data.train, training_transform(data.geometry, how), seed=seed)
-        self._reading: Iterator[Any] | None = None
+        self._reading: Reading | None = None
         self._next = -1
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -186,7 +181,7 @@ class LoaderFeed(Feed):
             self.close()
             ahead = BatchOrder(self._order.count, self._order.batch_size, seed=self._order.seed)
             sampler = StepSampler(ahead, step, max(self._steps, step + 1))
-            self._reading = begin(self._loader(self._train, sampler))
+            self._reading = Reading(self._loader(self._train, sampler))
             self._next = step
         # Read in this process, the pictures' own random changes would take from the run's generators.
         with preserved_rng() if self._workers == 0 and self._train.random else contextlib.nullcontext():
@@ -213,34 +208,16 @@ class LoaderFeed(Feed):
         pictures = LoaderPictures(split, self._plain, seed=None)
         places = range(len(split))
         batches = [[(place, 0) for place in places[begin : begin + batch_size]] for begin in places[::batch_size]]
-        for read in begin(self._loader(pictures, batches)):
-            images, labels = self._take(read)
-            yield normalised(images, self._mean, self._std), labels
-
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn torch's error about a dead worker into one message, wherever its signal strikes."""
-        try:
-            yield
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            self.close()
-            raise GrngError(
-                f"a process that reads pictures died: {' '.join(str(error).split()).rstrip('.')}.",
-                where="machine.data_workers",
-                hint="Often memory ran out: give fewer --data-workers, or 0, and the same command again; it resumes.",
-            ) from error
+        with contextlib.closing(Reading(self._loader(pictures, batches))) as reading:
+            for read in reading:
+                images, labels = self._take(read)
+                yield normalised(images, self._mean, self._std), labels
 
     def close(self) -> None:
         """End the workers."""
-        reading: Any = self._reading
-        self._reading = None
-        # Told to by name: the traceback of an error keeps the iterator, and torch's handler of a dead worker's signal
-        # would strike wherever the run then is.
-        if hasattr(reading, "_shutdown_workers"):
-            with contextlib.suppress(RuntimeError):
-                reading._shutdown_workers()
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
 
     def _loader(self, pictures: LoaderPictures, batches: Any) -> DataLoader[Any]:
         return loader(pictures, batches, workers=self._workers, pin=self._device.type == "cuda")

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, _C
 from torch.utils.data import DataLoader, Dataset
 
 from grng.data.decoding import read, reason
 from grng.data.opening import PictureSplit
 from grng.data.pipeline import Transform
+from grng.errors import GrngError
 from grng.training.order import BatchOrder
 from grng.training.seeding import derive
 
@@ -128,12 +129,50 @@ def loader(pictures: LoaderPictures, batches: Iterable[list[Place]], *, workers:
     return made
 
 
-def begin(made: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers of a loader and return its batches."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")  # as many as the user says
-        warnings.filterwarnings("ignore", message=".*is multi-threaded, use of fork", category=DeprecationWarning)
-        return iter(made)
+class Reading:
+    """One pass over a loader's batches, whose workers start with it and end with `close`.
+
+    torch's own handler of a dead worker's signal raises wherever this process then is, in the middle of a step or of a
+    checkpoint. So the workers are taken off its list, and a dead one is noticed where its batch is waited for, which
+    torch looks after every five seconds of waiting.
+    """
+
+    def __init__(self, made: DataLoader[Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This DataLoader will create")  # as many as the user says
+            warnings.filterwarnings("ignore", message=".*is multi-threaded, use of fork", category=DeprecationWarning)
+            batches: Any = iter(made)
+        if getattr(batches, "_worker_pids_set", False):
+            _C._remove_worker_pids(id(batches))
+            batches._worker_pids_set = False
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next batch.
+
+        Raises:
+            GrngError: A worker has died.
+        """
+        try:
+            return next(self._batches)
+        except RuntimeError as error:
+            if "exited unexpectedly" not in str(error):
+                raise
+            self.close()
+            raise GrngError(
+                f"a process that reads pictures died: {' '.join(str(error).split()).rstrip('.')}.",
+                where="machine.data_workers",
+                hint="Often memory ran out: give fewer --data-workers, or 0, and the same command again; it resumes.",
+            ) from error
+
+    def close(self) -> None:
+        """End the workers."""
+        # Told to by name: the traceback of an error may keep the iterator.
+        if hasattr(self._batches, "_shutdown_workers"):
+            self._batches._shutdown_workers()
 
 
 def default_workers() -> int:

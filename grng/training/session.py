@@ -95,7 +95,7 @@ class Session:
         self.schedule.apply(step)
         if not diagnose or self.diagnostics is None:
             return self._step(step, collect=collect)
-        with self.memory.aside(), self.feed.explained():
+        with self.memory.aside():
             measurement = self.diagnostics.before(self.model, lambda: self._fetch(step))
             outcome = self._step(step, collect=collect)
             if outcome.finite:
@@ -108,10 +108,9 @@ class Session:
         return self.diagnostics is not None and self.diagnostics.due(step)
 
     def _step(self, step: int, *, collect: bool) -> StepOutcome:
-        with self.feed.explained():
-            outcome = train_step(
-                self.trained, self.optimizer, lambda: self._batch(step), self.clock, rules=self.rules, collect=collect
-            )
+        outcome = train_step(
+            self.trained, self.optimizer, lambda: self._batch(step), self.clock, rules=self.rules, collect=collect
+        )
         if self.average is not None and outcome.finite:
             self.average.update(self.model, step + 1)
         self.memory.sample()
@@ -121,9 +120,8 @@ class Session:
         """Measure the model on a split; where there is an average of the weights, with that."""
         model = self.model if self.average is None else self.average.model
         batch_size = 2 * self.config.training.batch_size // self.rules.micro_batches
-        with self.feed.explained():
-            batches = self.feed.evaluation(split, batch_size)
-            return evaluate_batches(model, batches, loss=self.rules.loss, precision=self.rules.precision)
+        batches = self.feed.evaluation(split, batch_size)
+        return evaluate_batches(model, batches, loss=self.rules.loss, precision=self.rules.precision)
 
     def weights(self) -> dict[str, Any]:
         """Return the weights for a checkpoint: `model`, and `ema` where there is an average of them."""

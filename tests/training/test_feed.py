@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from contextlib import closing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from grng.errors import GrngError
 from grng.runs.config import RunConfig, resolve
 from grng.training.feed import Feed, LoaderFeed, MemoryFeed, load_data, open_feed
 from grng.training.order import BatchOrder
-from grng.training.picture_loader import default_workers
+from grng.training.picture_loader import LoaderPictures, default_workers
 from grng.training.seeding import rng_state
 from tests.data.makers import image_folder, spoil
 from tests.training.helpers import difference
@@ -145,10 +147,9 @@ def test_built_in_sets_can_be_augmented_too() -> None:
     assert torch.equal(labels, same)
 
 
-def worker_of(feed: Feed) -> int:
-    assert isinstance(feed, LoaderFeed)
-    reading: Any = feed._reading
-    return int(reading._workers[0].pid)
+def worker_process() -> BaseProcess:
+    (child,) = multiprocessing.active_children()
+    return child
 
 
 @pytest.fixture
@@ -156,30 +157,38 @@ def many(tmp_path: Path) -> Path:
     return image_folder(tmp_path, {"red": 60, "blue": 60}, suffix=".jpg", size=(200, 200))
 
 
-# torch raises from a signal handler, at whatever bytecode the process is at: among other tests that is now and then outside
-@pytest.mark.slow
-def test_a_reading_process_that_dies_is_one_message(many: Path) -> None:
-    config = config_of(many, workers=1, auto_augment="rand-m9-mstd0.5-inc1")
-    feed, _ = feed_of(config)
-    feed.batch(0)
-
-    def go_on_without_it() -> None:
-        with feed.explained():
-            os.kill(worker_of(feed), signal.SIGKILL)
-            for step in range(1, 12):
-                feed.batch(step)
-
-    with pytest.raises(GrngError, match="a process that reads pictures died: ") as caught:
-        go_on_without_it()
+@pytest.mark.parametrize("splits", ["train", "val"])
+def test_a_reading_process_that_dies_is_one_message_when_its_batch_is_due(many: Path, splits: str) -> None:
+    feed, data = feed_of(config_of(many, workers=1, auto_augment="rand-m9-mstd0.5-inc1"))
+    reading = feed.evaluation(data.train, 2) if splits == "val" else (feed.batch(step) for step in range(12))
+    with closing(feed):
+        next(reading)
+        child = worker_process()
+        child.kill()
+        child.join()  # its signal has come, and raised nothing here, where no batch is waited for
+        with pytest.raises(GrngError, match=r"a process that reads pictures died: .*exited unexpectedly") as caught:
+            list(reading)
     assert caught.value.where == "machine.data_workers"
-    feed.close()
+    assert not multiprocessing.active_children()
+
+
+def test_what_goes_wrong_in_a_reading_process_is_not_explained_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(pictures: LoaderPictures, place: object) -> None:
+        raise RuntimeError(f"something else at {place}")
+
+    monkeypatch.setattr(LoaderPictures, "__getitem__", broken)
+    feed, _ = feed_of(config_of(folder, workers=1))
+    with closing(feed), pytest.raises(RuntimeError, match="something else at"):
+        feed.batch(0)
 
 
 def test_ctrl_c_does_not_end_the_workers(many: Path) -> None:
     feed, _ = feed_of(config_of(many, workers=1))
     with closing(feed):
         feed.batch(0)
-        os.kill(worker_of(feed), signal.SIGINT)
+        os.kill(worker_process().pid or 0, signal.SIGINT)
         for step in range(1, 12):
             feed.batch(step)
 
@@ -194,12 +203,6 @@ def test_a_picture_that_went_bad_is_named(many: Path) -> None:
             feed.batch(step)
         with pytest.raises(GrngError, match=f"(?i){bad} cannot be read: .*truncated"):
             feed.batch(2)
-
-
-def test_other_errors_are_not_explained_away(folder: Path) -> None:
-    feed, _ = feed_of(config_of(folder))
-    with pytest.raises(RuntimeError, match="something else"), feed.explained():
-        raise RuntimeError("something else")
 
 
 def test_the_default_leaves_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
