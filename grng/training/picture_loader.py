@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, _C
+from torch import _C, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from grng.data.decoding import read, reason
