@@ -79,7 +79,7 @@ def _split_folders(root: Path) -> dict[Role, Path]:
 
 
 def _read(folder: Path, root: Path) -> _Tree:
-    from timm.data.readers.img_extensions import IMG_EXTENSIONS
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
     extensions = set(IMG_EXTENSIONS)
     tree = _Tree(folder)
@@ -129,7 +129,8 @@ def _check_tree(role: Role, tree: _Tree, *, strict: bool) -> list[str]:
         raise GrngError(
             f"{tree.folder} has no pictures in folders below it{f', only files {seen}' if seen else ''}.",
             where=WHERE,
-            hint="Read are .png, .jpg and .jpeg in one folder a class: cat/1.jpg, dog/2.jpg, …",
+            hint="Read are .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm and .pgm, in one folder a class: "
+            "cat/1.jpg, dog/2.jpg, …",
         )
     empty = [name for name, paths in tree.classes.items() if not paths]
     notes = []
@@ -140,6 +141,9 @@ def _check_tree(role: Role, tree: _Tree, *, strict: bool) -> list[str]:
         notes.append(f"{text}: left out, and no {'class' if len(empty) == 1 else 'classes'} of the model")
     for name in empty:
         del tree.classes[name]
+    if tree.others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(tree.others.items()))
+        notes.append(f"files in {tree.folder} that are no pictures by their names are left out: {kinds}")
     if tree.loose:
         notes.append(f"{tree.loose} pictures in {tree.folder} lie in no class's folder and are left out")
     return notes

@@ -93,12 +93,14 @@ def _loaded(datasets: Any, name: str, cache: Path | None, *, download: bool) -> 
     path = Path(name)
     if path.is_dir() and any((path / marker).exists() for marker in _SAVED):
         return datasets.load_from_disk(str(path))
+    local = not download and not path.exists()
     try:
-        return datasets.load_dataset(
-            name,
-            cache_dir=None if cache is None else str(cache),
-            download_config=datasets.DownloadConfig(local_files_only=not download and not path.exists()),
-        )
+        with _offline(datasets) if local else contextlib.nullcontext():
+            return datasets.load_dataset(
+                name,
+                cache_dir=None if cache is None else str(cache),
+                download_config=datasets.DownloadConfig(local_files_only=local),
+            )
     except Exception as error:
         text = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
         if download or path.exists():
@@ -153,6 +155,19 @@ def _column(given: str | None, key: str, features: Mapping[str, Any], found: lis
 def _class_names(feature: Any, columns: Mapping[Role, Sequence[Any]]) -> tuple[str, ...]:
     names = getattr(feature, "names", None)
     return tuple(map(str, names)) if names else tuple(str(value) for value in sorted(set(columns["train"])))
+
+
+@contextlib.contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Ask no server within the block: `load_dataset` would look there first, and wait for an answer."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 @contextlib.contextmanager

@@ -112,7 +112,11 @@ def open_source(request: DataRequest) -> Source:
         raise GrngError(f"{request.name} has no training pictures.", where=WHERE)
     if len(source.classes) < 2:
         raise GrngError(
-            f"{_place(request)} has only one class, {source.classes[0]!r}: there is nothing to tell apart.", where=WHERE
+            f"{_place(request)} has only one class, {source.classes[0]!r}: there is nothing to tell apart.",
+            where=WHERE,
+            hint="Put the pictures of every class into a folder of its own: cat/1.jpg, dog/2.jpg, …"
+            if door == "folder"
+            else None,
         )
     return source
 

@@ -99,7 +99,8 @@ def _open(name: str, known: TorchSet, role: Role, root: Path, *, download: bool)
         if download:
             text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             message = f"torch/{name} cannot be downloaded to {root}: {text}."
-            raise GrngError(message, where="dataset.download") from error
+            hint = "Look whether the net can be reached and the folder written to; what was downloaded is kept."
+            raise GrngError(message, where="dataset.download", hint=hint) from error
         hint = f"Give --download to download it, or another --data-dir; torchvision's {known.kind} looked for it there."
         raise GrngError(
             f"torch/{name} is not in {root}, or is damaged there.",

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,7 +135,8 @@ def _load_torch(path: Path) -> Any:
 
     try:
         # timm's own checkpoints hold the arguments of the training script in an argparse.Namespace.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
@@ -178,7 +180,9 @@ def _listed(content: Any) -> str:
 
 
 def _damaged(path: Path, error: Exception) -> GrngError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    # torch advises to read it without weights_only, which nobody should do; what it stumbled over comes last.
+    said = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+    first = (said[1] if said else (str(error).strip().splitlines() or [type(error).__name__])[0])[:200].rstrip(". ")
     return GrngError(f"{path} is damaged or holds no weights: {first}.", where=WHERE, hint=_KINDS)
 
 

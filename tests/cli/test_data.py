@@ -129,6 +129,7 @@ def test_folders_that_do_not_do(grng: Call, workdir: Path, command: tuple[str, .
     image_folder(workdir / "one", {"red": 5})
     assert refused(grng, workdir, *folder, "--data-dir", "one") == (
         f"error: --data-dir: {workdir / 'one'} has only one class, 'red': there is nothing to tell apart.\n"
+        " hint: Put the pictures of every class into a folder of its own: cat/1.jpg, dog/2.jpg, …\n"
     )
     image_folder(workdir / "differ" / "train", {"red": 5, "blue": 5})
     image_folder(workdir / "differ" / "val", {"red": 5, "bleu": 5})

@@ -41,7 +41,17 @@ def test_pictures_in_folders_below_the_class_count_and_others_do_not(tmp_path: P
     image_folder(tmp_path, {".thumbnails": 1})
     (tmp_path / "red" / ".000.png").write_bytes((tmp_path / "red" / "000.png").read_bytes())
     (tmp_path / "red" / "notes.txt").write_text("x")
+    (tmp_path / "blue" / "1.heic").write_text("x")
     assert paths(tmp_path) == ["blue/000.png", "red/000.png", "red/more/000.JPEG"]
+    (note,) = open_folder(tmp_path, strict=False).notes
+    assert note == f"files in {tmp_path} that are no pictures by their names are left out: 1 .heic, 1 .txt"
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".TIFF", ".ppm"])
+def test_other_kinds_of_pictures_are_read_too(tmp_path: Path, suffix: str) -> None:
+    data = load_pictures(request("folder", image_folder(tmp_path, {"red": 5, "blue": 5}, suffix=suffix)))
+    assert len(data.train) + len(data.val) + len(data.test) == 10
+    assert not data.skipped
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -106,8 +116,10 @@ def test_what_is_no_image_folder_is_a_message(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert message(empty) == "DIR has no pictures in folders below it."
-    webp = image_folder(tmp_path / "webp", {"red": 2, "blue": 1}, suffix=".webp")
-    assert message(webp) == "DIR has no pictures in folders below it, only files .webp."
+    videos = image_folder(tmp_path / "videos", {"red": 2, "blue": 1})
+    for path in list(videos.rglob("*.png")):
+        path.rename(path.with_suffix(".mp4"))
+    assert message(videos) == "DIR has no pictures in folders below it, only files .mp4."
     loose = image_folder(tmp_path / "loose", {"red": 2}) / "red"
     assert message(loose) == "DIR has 2 pictures that lie in no class's folder."
     assert message(image_folder(tmp_path / "one", {"red": 5})) == (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,12 @@ def test_columns_may_be_named_and_labels_may_be_text(tmp_path: Path) -> None:
             load_pictures(request(f"hfds/{tmp_path / 'set'}", None, **changes))
 
 
-def test_without_download_nothing_is_fetched(tmp_path: Path) -> None:
+def test_without_download_no_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **rest: asked.append(address))
     with pytest.raises(GrngError, match=r"hfds/somebody/no-such-set is not on this machine. Give --download"):
         load_pictures(request("hfds/somebody/no-such-set", tmp_path))
+    assert not asked
 
 
 def test_without_the_package_it_is_a_message(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
