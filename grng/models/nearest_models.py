@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from grng.errors import nearest
 
@@ -59,6 +60,15 @@ def _candidates(name: str, stem: str) -> Iterator[str]:
 
 
 def _fit(shapes: Shapes, name: str) -> Fit | None:
+    body = _body(name)
+    if body is None:
+        return None
+    return Fit(name, sum(_alike(shapes.get(entry), shape) for entry, shape in body.items()), len(body))
+
+
+@lru_cache(maxsize=256)
+def _body(name: str) -> Shapes | None:
+    """Return the entries of a model, its classifier aside; None if it cannot be built so."""
     import timm
     import torch
 
@@ -70,9 +80,7 @@ def _fit(shapes: Shapes, name: str) -> Fit | None:
     except Exception:  # some models compute with their weights while they are built
         return None
     head = classifier_modules(model)
-    body = {entry: tuple(value.shape) for entry, value in model.state_dict().items() if not belongs(entry, head)}
-    same = sum(_alike(shapes.get(entry), shape) for entry, shape in body.items())
-    return Fit(name, same, len(body))
+    return {entry: tuple(value.shape) for entry, value in model.state_dict().items() if not belongs(entry, head)}
 
 
 def _alike(found: tuple[int, ...] | None, wanted: tuple[int, ...]) -> bool:

@@ -10,6 +10,9 @@ import yaml
 
 from grng.runs.shipped import configs_folder, find_config, list_configs
 from tests.cli.conftest import Call, snapshot
+from tests.tiers import tiered
+
+LONG = {"compare/ablations", "compare/divergence"}  # a step of every variant is taken
 
 
 def test_every_file_is_listed() -> None:
@@ -17,7 +20,7 @@ def test_every_file_is_listed() -> None:
     assert {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")} == set(list_configs())
 
 
-@pytest.mark.parametrize("name", list_configs())
+@pytest.mark.parametrize("name", tiered(list_configs(), set(list_configs()) - LONG))
 def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
     command = "compare" if name.startswith(("compare/", "paper/")) else "train"

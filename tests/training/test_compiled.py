@@ -14,6 +14,7 @@ from grng.errors import GrngError
 from grng.training.device import execution_settings
 from grng.training.session import Session, build_session
 from grng.training.trainer import train
+from tests.tiers import tiered
 from tests.training.helpers import difference, run_config
 
 pytestmark = [
@@ -50,7 +51,7 @@ def assert_close(one: Session, other: Session) -> None:
     torch.testing.assert_close(list(one.progress.losses), list(other.progress.losses), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("optimizer", VARIANTS, ids=str)
+@pytest.mark.parametrize("optimizer", tiered(VARIANTS, ["adamw", "ring"]), ids=str)
 def test_steps_of_a_compiled_model_are_those_of_the_model(optimizer: Any, eagerly: None) -> None:
     assert_close(after_steps(optimizer, compile=True), after_steps(optimizer))
 

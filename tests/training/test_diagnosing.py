@@ -25,6 +25,7 @@ from grng.training.seeding import preserved_rng
 from grng.training.session import Session, build_session
 from grng.training.trainer import train
 from tests.oracles.nets import Squares, flat
+from tests.tiers import tiered
 from tests.training.helpers import (
     at_step,
     checkpoint,
@@ -61,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, small_data: None) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", tiered(OPTIMIZERS, ["sgd", "ring", "r-kalman", "sam"]))
 def test_the_run_is_bit_for_bit_the_one_without_and_resumes_as_itself(tmp_path: Path, optimizer: str) -> None:
     train(run_config(optimizer, training={"steps": 7}), tmp_path / "without")
     train(diagnosed(optimizer), tmp_path / "with")
