@@ -176,7 +176,8 @@ def main() -> None:
         f"timm {timm.__version__}, grng {__version__}.",
         "",
         "*in memory*: images decoded once, kept as bytes on the device and changed there in whole batches. *loader*:",
-        "our pictures one by one, each with random numbers of its own, so that neither workers nor a resume change them.",
+        "our pictures one by one, each with random numbers of its own, so that neither workers nor a resume change",
+        "them.",
     ]
     text = "\n".join(lines) + "\n"
     print(text)
