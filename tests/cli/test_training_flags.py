@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch._inductor.config
 import yaml
 
 from tests.cli.conftest import TINY, Call
@@ -79,3 +80,17 @@ def test_help_names_every_flag(command: str, grng: Call, monkeypatch: pytest.Mon
     text = grng(command, "--help").out
     for flag in (*(str(flag) for flag in FLAGS if str(flag).startswith("--")), "--compile"):
         assert flag in text
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_no_compiler_is_said_before_any_run(
+    command: str, grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    ran = grng(command, *TINY, "--compile", "--output", "x")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "error: --compile: torch.compile needs a C++ compiler, and none was found that works.\n"
+        " hint: Install one (on Debian: apt install g++), or leave out machine.compile (--compile).\n"
+    )
+    assert not (workdir / "x").exists()

@@ -18,7 +18,14 @@ from grng.training.trainer import train
 from tests.data.makers import image_folder, spoil
 from tests.training.helpers import at_step, checkpoint, difference, interrupt_when, untimed
 
-AUGMENT = {"auto_augment": "rand-m9-mstd0.5-inc1", "flip": 0.5, "random_erasing": 0.5}
+AUGMENT = {
+    "auto_augment": "rand-m9-mstd0.5-inc1",
+    "flip": 0.5,
+    "random_erasing": 0.5,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+}
 OPTIMIZERS = [info.name for info in list_optimizers()] + ["timm:lamb"]
 
 
