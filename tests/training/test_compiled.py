@@ -82,9 +82,8 @@ def test_the_compiler_s_setting_is_put_back() -> None:
     assert torch._functorch.config.donated_buffer == before
 
 
-def test_no_compiler_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(GrngError) as caught:
+def test_no_compiler_is_one_message(tmp_path: Path) -> None:
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(GrngError) as caught:
         train(run_config("sgd", machine={"device": "cpu", "compile": True}), tmp_path / "run")
     assert str(caught.value) == (
         "machine.compile: torch.compile needs a C++ compiler, and none was found that works. "
