@@ -82,10 +82,10 @@ def test_help_names_every_flag(command: str, grng: Call, monkeypatch: pytest.Mon
         assert flag in text
 
 
-@pytest.mark.parametrize("command", ["train", "compare"])
-def test_no_compiler_is_said_before_any_run(command: str, grng: Call, workdir: Path) -> None:
+@pytest.mark.parametrize("command", [("train",), ("compare", "--optimizers", "sgd,adamw")], ids=["train", "compare"])
+def test_no_compiler_is_said_before_any_run(command: tuple[str, ...], grng: Call, workdir: Path) -> None:
     with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        ran = grng(command, *TINY, "--compile", "--output", "x")
+        ran = grng(*command, *TINY, "--compile", "--output", "x")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
         "error: --compile: torch.compile needs a C++ compiler, and none was found that works.\n"
