@@ -74,7 +74,7 @@ def test_comparisons_read_in_their_workers(grng: Call, pictures: Path) -> None:
     short = ("--batch-size", 8, "--img-size", 32, "--model", "test_vit", "--set", "dataset.in_memory=false")
     ran = grng(*line, *short, "--data-workers", 1, "--workers", 1, "--seconds", 0.3, "--output", "out", "--json")
     assert ran.code == 0
-    assert {row["finished"] for row in json.loads(ran.out)["rows"]} == {1}
+    assert {row["n"] for row in json.loads(ran.out)["rows"]} == {1}
 
 
 def test_cifar_from_its_files(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
