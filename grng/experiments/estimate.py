@@ -74,7 +74,8 @@ def _measured(config: RunConfig) -> Estimate:
         evaluation_s = time.monotonic() - begun
         test_s = evaluation_s * len(session.data.test) / len(session.data.val)
         weights = sum(value.nbytes for held in session.weights().values() for value in held.values())
-        checkpoints = 2 * weights + (optimizer_state_bytes(session.torch_optimizer) or 0)
+        # last.pt and previous.pt with the optimizer's state, best.pt without
+        checkpoints = 3 * weights + 2 * (optimizer_state_bytes(session.torch_optimizer) or 0)
         coverage = None if session.coverage is None else session.coverage.summary()
         every = config.training.eval_every or session.order.steps_per_epoch
         evaluations = steps / every + steps / session.order.steps_per_epoch

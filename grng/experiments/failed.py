@@ -28,17 +28,19 @@ def failure_event(result: RunResult) -> RunEnded:
     return RunEnded(result)
 
 
-def record_failure(config: RunConfig, directory: Path, message: str) -> RunResult:
+def record_failure(config: RunConfig, directory: Path, message: str, *, exhausted: bool = False) -> RunResult:
     """Write a `result.json` with status failed into `directory`, unless the run has written its own, and return it.
 
     Args:
         config: The run's resolved config.
         directory: The run's directory; made when the run did not come so far.
         message: What happened.
+        exhausted: Whether memory ran out.
 
     Raises:
         RunDirectoryError: If it cannot be written.
     """
+    from grng.runs.exhausted import memory_hint
     from grng.runs.identity import described
     from grng.runs.result import RunResult
     from grng.runs.rundir import RunDirectory
@@ -51,8 +53,8 @@ def record_failure(config: RunConfig, directory: Path, message: str) -> RunResul
     now = datetime.now(UTC)
     result = RunResult(
         status="failed",
-        reason="crash",
-        message=message,
+        reason="oom" if exhausted else "crash",
+        message=f"{message}. {memory_hint(config)}" if exhausted else message,
         **described(config),
         created=now,
         finished=now,

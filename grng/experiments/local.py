@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
 from grng.experiments.failed import failure_event, is_users, record_failure
+from grng.experiments.kernel_kills import kernel_kills, rose
 from grng.experiments.slots import Slot
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class WorkerDied:
         pid: Its process id.
         reason: How it ended, in words.
         retried: Whether the run gets another worker.
+        exhausted: Whether the kernel says that it killed a process because memory ran out.
     """
 
     pid: int
     reason: str
     retried: bool
+    exhausted: bool = False
 
 
 class Cancelled(KeyboardInterrupt):
@@ -134,7 +137,7 @@ class LocalExecutor(Executor):
 
     def _do(self, run: _Run, slot: Slot) -> RunResult:
         """Do one run, with one retry when its worker dies."""
-        reason = ""
+        died = WorkerDied(0, "", retried=False)
         for attempt in range(ATTEMPTS):
             # A retry resumes: what a rerun was to throw away is gone by then.
             message = self._attempt(run, slot, rerun=run.rerun and attempt == 0)
@@ -144,14 +147,16 @@ class LocalExecutor(Executor):
                 return message.result
             if isinstance(message, worker.Failed):
                 return _failed(run, message.error, message.trace)
-            reason = message.reason
-            run.on_event(WorkerDied(message.pid, reason, retried=attempt + 1 < ATTEMPTS))
-        return _failed(run, RuntimeError(f"the worker died twice; the last time {reason}"), "")
+            died = replace(message, retried=attempt + 1 < ATTEMPTS)
+            run.on_event(died)
+        error = RuntimeError(f"the worker died twice; the last time {died.reason}")
+        return _failed(run, error, "", exhausted=died.exhausted)
 
     def _attempt(self, run: _Run, slot: Slot, *, rerun: bool) -> worker.Done | worker.Failed | WorkerDied:
         """Do one run in a new process, passing its events on."""
         with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
             log = Path(scratch, "log")
+            before = kernel_kills()
             job = worker.Job(run.config, run.directory, slot, rerun, log, self._runner)
             process, channel = self._start(job)
             pid = process.pid or 0
@@ -160,8 +165,9 @@ class LocalExecutor(Executor):
             code = self._reap(process)
             if isinstance(ending, worker.Done | worker.Failed):
                 return ending
-            reason = "it was told to stop" if ending else _how(code, log)
-            return WorkerDied(pid, reason, retried=False)
+            exhausted = code == -signal.SIGKILL and rose(before, kernel_kills())
+            reason = "it was told to stop" if ending else _how(code, log, exhausted=exhausted)
+            return WorkerDied(pid, reason, retried=False, exhausted=exhausted)
 
     def _start(self, job: worker.Job) -> tuple[ForkServerProcess, Connection]:
         context = server.context()
@@ -198,20 +204,21 @@ def _listen(channel: Connection, on_event: EventHandler) -> worker.Done | worker
         on_event(message.event)
 
 
-def _how(code: int, log: Path) -> str:
+def _how(code: int, log: Path, *, exhausted: bool) -> str:
     """Say how a process ended, with the last that it printed."""
     try:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how += ", by the kernel, since memory ran out" if exhausted else ""
     except ValueError:
         how = f"exit code {code}"
     tail = log.read_text(errors="replace")[-_LOG_TAIL:].strip() if log.exists() else ""
     return f"{how}: {tail}" if tail else how
 
 
-def _failed(run: _Run, error: Exception, trace: str) -> RunResult:
+def _failed(run: _Run, error: Exception, trace: str, *, exhausted: bool = False) -> RunResult:
     """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
     if is_users(error):
         raise error
-    result = record_failure(run.config, run.directory, trace or str(error))
+    result = record_failure(run.config, run.directory, trace or str(error), exhausted=exhausted)
     run.on_event(failure_event(result))
     return result

@@ -75,6 +75,9 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 def _explanation(error: OSError) -> tuple[str, str | None]:
     if error.errno in _FULL:
         return "no space left on the disk.", "Free some space, then give the same command again: it resumes."
+    if error.errno == errno.EFBIG:
+        hint = "See `ulimit -f` and the file system's own limit, then give the same command again: it resumes."
+        return "files may not become as large as that here.", hint
     if error.errno in _FORBIDDEN:
         return "is not writable.", "Choose another directory with --output, or change its permissions."
     if error.errno == errno.ENOENT:

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from grng.errors import RunDirectoryError
 from grng.runs.files import atomic_write_text, explain_os_errors
+from grng.runs.schema import Name
 
 SCHEMA_VERSION: typing.Final = 1
 
@@ -25,7 +26,13 @@ def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _storable(value: Any) -> Any:
+    """Return text as UTF-8 can hold it: the bytes of a file's name need not be, and are written out then."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
 Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
+Text = Annotated[str, BeforeValidator(_storable)]
 
 
 class Record(BaseModel):
@@ -113,14 +120,14 @@ class Data(Record):
     """Pictures in the training split."""
     val: int | None = None
     test: int | None = None
-    classes: list[str] | None = None
+    classes: list[Text] | None = None
     """Names by label."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     in_memory: bool | None = None
     """Whether all pictures were kept in memory."""
     skipped: int = 0
     """Pictures that could not be read and are in no split."""
-    skipped_pictures: list[str] = Field(default_factory=list)
+    skipped_pictures: list[Text] = Field(default_factory=list)
     """The first of them, and why."""
     sha256: str | None = None
     """Of names, classes and splits of all pictures."""
@@ -187,12 +194,12 @@ class RunResult(Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Status
     reason: Reason | None = None
-    message: str | None = None
-    label: str
-    optimizer: str
+    message: Text | None = None
+    label: Name
+    optimizer: Name
     hyperparameters: dict[str, JsonValue]
-    model: str
-    dataset: str
+    model: Name
+    dataset: Name
     seed: int
     epochs: int | None = None
     steps: int = 0
@@ -201,6 +208,8 @@ class RunResult(Record):
     batch_size: int
     run_id: str
     resumed_from_step: int | None = None
+    resumed_from: Literal["last", "previous"] | None = None
+    """Which checkpoint this process went on from; previous: the last one was damaged."""
     world_size: int = 1
     final: Final = Field(default_factory=Final)
     best: Best = Field(default_factory=Best)

@@ -84,6 +84,11 @@ class RunDirectory:
         return self.checkpoint_dir / "last.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The one before it: what a run resumes from where the last is damaged."""
+        return self.checkpoint_dir / "previous.pt"
+
+    @property
     def best_checkpoint(self) -> Path:
         """The weights of the epoch with the best validation accuracy."""
         return self.checkpoint_dir / "best.pt"

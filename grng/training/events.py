@@ -21,8 +21,8 @@ class RunStarted:
     """Everything is in place and the first step comes next.
 
     `coverage` holds rows of plain values, one a parameter, or None; `coverage_summary` says the same in one line;
-    `resumed_from_step` is None for a fresh run; `warnings` says what the user should know of the data, `notes` what of
-    the model: weights loaded, what is frozen.
+    `resumed_from_step` is None for a fresh run; `warnings` says what the user should know of data and
+    checkpoint, `notes` what of the model: weights loaded, what is frozen.
     """
 
     config: RunConfig

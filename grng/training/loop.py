@@ -136,7 +136,7 @@ class Loop:
             parameters=session.parameters().model_dump(),
             coverage=None if coverage is None else coverage.as_dicts(),
             coverage_summary=self._announced,
-            warnings=session.warnings,
+            warnings=(*self._files.warnings, *session.warnings),
             notes=session.prepared.notes,
         )
 

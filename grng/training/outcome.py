@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from grng._version import __version__
 from grng.data import DataBundle, Split
 from grng.runs.config import RunConfig
+from grng.runs.exhausted import memory_hint
 from grng.runs.identity import described
 from grng.runs.result import (
     Best,
@@ -35,6 +37,8 @@ from grng.training.memory import optimizer_state_bytes
 from grng.training.session import Session
 
 _MESSAGE_LENGTH = 500
+# How torch's allocators, its CUDA libraries and C++ say it in a plain RuntimeError.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED", "std::bad_alloc")
 _SKIPPED_SHOWN = 100
 
 
@@ -46,6 +50,7 @@ class Circumstances:
     total_s: float
     resumed_from_step: int | None
     time_shared: bool
+    resumed_from: Literal["last", "previous"] | None = None
 
 
 def build_result(
@@ -76,8 +81,9 @@ def build_result(
         message=message,
         **described(config),
         resumed_from_step=circumstances.resumed_from_step,
+        resumed_from=circumstances.resumed_from,
         created=circumstances.created,
-        finished=datetime.now(UTC),
+        finished=max(datetime.now(UTC), circumstances.created),  # the clock may have been set back
         **parts,
     )
 
@@ -160,10 +166,35 @@ def environment(device: torch.device) -> Environment:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed: the reason, one line for people, and what to do."""
+
+    reason: Reason
+    message: str
+    hint: str | None
+
+    @property
+    def stored(self) -> str:
+        """What `result.json` says."""
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
+
+def failure(config: RunConfig, error: BaseException) -> Failure:
+    """Return what there is to say of an error that ended the run of a resolved config."""
+    message = one_line(error)
+    if failure_reason(error) == "crash":
+        return Failure("crash", message, None)
+    return Failure("oom", f"memory ran out: {message.rstrip('.')}.", memory_hint(config))
+
+
 def failure_reason(error: BaseException) -> Reason:
     """Return `oom` if memory ran out, on the device or the host, else `crash`."""
-    exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-    return "oom" if exhausted else "crash"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "oom"
+    if isinstance(error, OSError):
+        return "oom" if error.errno == errno.ENOMEM else "crash"
+    return "oom" if any(sign in str(error) for sign in _NO_MEMORY) else "crash"
 
 
 def one_line(error: BaseException) -> str:

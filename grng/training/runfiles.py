@@ -14,22 +14,22 @@ from grng.runs.files import explain_os_errors, is_temporary
 from grng.runs.identity import run_id
 from grng.runs.result import Reason, RunResult, Status
 from grng.runs.rundir import RunDirectory
-from grng.training.checkpoint import load_checkpoint, save_checkpoint
+from grng.training.checkpoint import Latest, load_latest, save_checkpoint
 from grng.training.evaluate import Scores
 from grng.training.events import CheckpointSaved, Event
+from grng.training.listeners.event_file import EVENT_FILES, cut_back, sizes
 from grng.training.listeners.jsonl import JsonLines
 from grng.training.listeners.tensorboard import TensorBoard
 from grng.training.outcome import Circumstances, build_result
 from grng.training.session import Session
 
-_EVENT_FILES = "events.out.tfevents.*"
-
 
 class RunFiles:
     """The open files of one run; a listener of its events. Opening them loads the session from the last checkpoint.
 
-    Metrics are forced to the disk before each checkpoint, which holds their length: a run that goes on from it cuts off
-    what came later, so that every step is there once.
+    Metrics and events are forced to the disk before each checkpoint, which holds their lengths: a run that goes on from
+    it cuts off what came later, so that every step is there once. Each checkpoint is kept until the second one after it
+    is complete: where the last is damaged, the run goes on from the one before.
 
     Args:
         directory: The run directory, claimed by this process.
@@ -51,8 +51,11 @@ class RunFiles:
         self._time_shared = time_shared
         self._begun = self._saved_at = time.monotonic()
         self._saved_step: int | None = None
-        checkpoint = self._load()
+        latest = self._load()
+        checkpoint = latest.content if latest else None
+        self.resumed_from = latest.source if latest else None
         self.resumed_from_step: int | None = checkpoint["progress"]["step"] if checkpoint else None
+        self.warnings: tuple[str, ...] = (latest.warning,) if latest and latest.warning else ()
         self._created = datetime.fromisoformat(checkpoint["created"]) if checkpoint else datetime.now(UTC)
         self._earlier_s: float = checkpoint["total_s"] if checkpoint else 0.0
         with contextlib.ExitStack() as opened:
@@ -88,9 +91,14 @@ class RunFiles:
         if self._board is not None:
             self._board.sync()
         position = self._metrics.sync()
-        facts = {"run_id": self._run_id, "created": self._created.isoformat(), "total_s": self._total_s()}
+        facts: dict[str, Any] = {"run_id": self._run_id, "created": self._created.isoformat()}
+        facts |= {"total_s": self._total_s()}
+        facts |= {"metrics_bytes": position, "event_bytes": sizes(self._directory.path)}
         path = self._directory.last_checkpoint
-        save_checkpoint(path, {**facts, "metrics_bytes": position, **self._session.state_dict()})
+        # A last one that is damaged must not take the place of the good one before it.
+        damaged = self.resumed_from == "previous" and self._saved_step is None
+        previous = None if damaged else self._directory.previous_checkpoint
+        save_checkpoint(path, {**facts, **self._session.state_dict()}, previous=previous)
         self._saved_step = step
         self._saved_at = time.monotonic()
         return CheckpointSaved(step, path)
@@ -110,7 +118,9 @@ class RunFiles:
         test: Scores | None = None,
     ) -> RunResult:
         """Write `result.json` (arguments as for `build_result`) and return what it holds."""
-        circumstances = Circumstances(self._created, self._total_s(), self.resumed_from_step, self._time_shared)
+        circumstances = Circumstances(
+            self._created, self._total_s(), self.resumed_from_step, self._time_shared, self.resumed_from
+        )
         result = build_result(
             self._config, self._session, circumstances, status=status, reason=reason, message=message, test=test
         )
@@ -124,19 +134,21 @@ class RunFiles:
     def _total_s(self) -> float:
         return self._earlier_s + time.monotonic() - self._begun
 
-    def _load(self) -> dict[str, Any] | None:
+    def _load(self) -> Latest | None:
         self._remove_temporaries()
-        path = self._directory.last_checkpoint
-        if not path.exists():
+        directory = self._directory
+        latest = load_latest(directory.last_checkpoint, directory.previous_checkpoint, run_id=self._run_id)
+        if latest is None:
             # Whatever a process wrote that was killed before its first checkpoint belongs to no step that will be kept.
-            clear(self._directory)
+            clear(directory)
             return None
-        checkpoint = load_checkpoint(path, run_id=self._run_id)
-        self._session.load_state_dict(checkpoint)
+        self._session.load_state_dict(latest.content)
         self._session.memory.reset_peak()
-        with explain_os_errors(self._directory.result_file):
-            self._directory.result_file.unlink(missing_ok=True)
-        return checkpoint
+        with explain_os_errors(directory.result_file):
+            directory.result_file.unlink(missing_ok=True)
+        if "event_bytes" in latest.content:
+            cut_back(directory.path, latest.content["event_bytes"])
+        return latest
 
     def _remove_temporaries(self) -> None:
         """Remove what a process left that was killed while it wrote; nobody else writes while we hold the claim."""
@@ -162,8 +174,9 @@ def clear(directory: RunDirectory) -> None:
         # The result first: without it the rest counts as unfinished, with it half a run would count as finished.
         directory.result_file.unlink(missing_ok=True)
         directory.last_checkpoint.unlink(missing_ok=True)
+        directory.previous_checkpoint.unlink(missing_ok=True)
         if directory.checkpoint_dir.exists():
             shutil.rmtree(directory.checkpoint_dir)
         directory.metrics_file.unlink(missing_ok=True)
-        for path in directory.path.glob(_EVENT_FILES):
+        for path in directory.path.glob(EVENT_FILES):
             path.unlink()

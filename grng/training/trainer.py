@@ -16,7 +16,7 @@ from grng.training.device import execution_settings, resolve_device
 from grng.training.errors import Interrupted, RunFailed
 from grng.training.events import Listener, RunEnded
 from grng.training.loop import Loop
-from grng.training.outcome import Circumstances, build_result, failure_reason, one_line
+from grng.training.outcome import Circumstances, build_result, failure
 from grng.training.runfiles import RunFiles, clear
 from grng.training.seeding import preserved_rng
 from grng.training.session import Session, build_session
@@ -86,12 +86,12 @@ def _build(config: RunConfig, place: RunDirectory, *, time_shared: bool) -> Sess
     except GrngError:
         raise
     except Exception as error:
-        reason, message = failure_reason(error), one_line(error)
-        result = build_result(config, None, circumstances, status="failed", reason=reason, message=message)
+        why = failure(config, error)
+        result = build_result(config, None, circumstances, status="failed", reason=why.reason, message=why.stored)
         place.prepare(config)
         with place.claim():
             result.save(place.result_file)
-        raise RunFailed(message, where=str(place.path)) from error
+        raise RunFailed(why.message, where=str(place.path), hint=why.hint) from error
 
 
 def _train(
@@ -116,13 +116,13 @@ def _train(
             except Interrupted:
                 raise
             except Exception as error:
-                reason, message = failure_reason(error), one_line(error)
+                why = failure(config, error)
                 with suppress(GrngError):  # the disk may be what failed
                     if place.state() not in _DONE:  # else a listener stumbled over the end: the result stands
-                        files.record(status="failed", reason=reason, message=message)
+                        files.record(status="failed", reason=why.reason, message=why.stored)
                 if isinstance(error, GrngError):
                     raise
-                raise RunFailed(message, where=str(place.path)) from error
+                raise RunFailed(why.message, where=str(place.path), hint=why.hint) from error
 
 
 def _reused(place: RunDirectory, listeners: Sequence[Listener]) -> RunResult:

@@ -106,6 +106,22 @@ def test_a_worker_that_dies_twice_fails_its_run_alone(tmp_path: Path) -> None:
     assert RunResult.load(tmp_path / "1" / "result.json") == results[1]
 
 
+def test_a_worker_that_the_kernel_kills_for_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter(range(100))
+    monkeypatch.setattr("grng.experiments.local.kernel_kills", lambda: {"memory.events": next(counts)})
+    events: list[Any] = []
+    run = RunConfig.model_validate({**config(1).model_dump(), "optimizer": {"name": "ring", "curvature_batch": 0.5}})
+    with LocalExecutor([SLOT], runner=runners.die) as pool:
+        result = pool.submit(run, tmp_path / "run", on_event=events.append).result()
+    assert [event.reason.partition(":")[0] for event in events[:2]] == [
+        "killed by SIGKILL, by the kernel, since memory ran out"
+    ] * 2
+    assert (result.status, result.reason) == ("failed", "oom")
+    assert result.message is not None
+    assert "--grad-accum 2 (now 1; the batch stays 128)" in result.message
+    assert "--opt curvature_batch=0.25 (now 0.5; in a comparison ring[curvature_batch=0.25])" in result.message
+
+
 def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: Path) -> None:
     with LocalExecutor([SLOT], runner=runners.complain) as pool:
         futures = [pool.submit(config(seed), tmp_path / str(seed)) for seed in range(3)]

@@ -31,7 +31,7 @@ def result(**changes: Any) -> RunResult:
 def test_keys_are_those_of_the_documented_schema() -> None:
     text = """
     schema_version status reason message label optimizer hyperparameters model dataset seed epochs steps planned_steps
-    batch_size run_id resumed_from_step world_size final best target time memory data parameters diagnostics coverage
+    batch_size run_id resumed_from_step resumed_from world_size final best target time memory data parameters diagnostics coverage
     weights pairing environment created finished
     """
     stored = json.loads(result().to_json())

@@ -64,7 +64,7 @@ def untimed(directory: Path) -> list[dict[str, Any]]:
 def checkpoint(directory: Path, name: str = "last") -> dict[str, Any]:
     """Return a checkpoint without what depends on the clock."""
     content: dict[str, Any] = torch.load(directory / "checkpoint" / f"{name}.pt", weights_only=True)
-    for key in ("clock", "memory", "created", "total_s", "metrics_bytes"):
+    for key in ("clock", "memory", "created", "total_s", "metrics_bytes", "event_bytes"):
         content.pop(key, None)
     if "progress" in content:
         for key in ("candidate", "reached"):

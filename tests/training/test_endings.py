@@ -116,13 +116,6 @@ def fail_with(error: BaseException) -> Callable[[Event], None]:
     [
         (RuntimeError("boom\nand more"), "crash", "RuntimeError: boom"),
         (ZeroDivisionError(), "crash", "ZeroDivisionError"),
-        (MemoryError(), "oom", "MemoryError"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "oom", "OutOfMemoryError: CUDA out of memory."),
-        (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried …"),
-            "oom",
-            "RuntimeError: [enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried …",
-        ),
     ],
 )
 def test_a_crash_is_written_down_and_raised(tmp_path: Path, error: Exception, reason: str, message: str) -> None:
@@ -136,6 +129,43 @@ def test_a_crash_is_written_down_and_raised(tmp_path: Path, error: Exception, re
     result = stored(directory)
     assert (result.status, result.reason, result.message, result.steps) == ("failed", reason, message, 6)
     assert train(config, directory).resumed_from_step == 4, "a failed run is tried again from its checkpoint"
+
+
+def allocate_everything() -> None:
+    torch.empty(10**15)
+
+
+def raise_of(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (allocate_everything, "RuntimeError: [enforce fail at alloc_cpu.cpp:"),
+        (raise_of(MemoryError()), "MemoryError."),
+        (raise_of(torch.OutOfMemoryError("CUDA out of memory.")), "OutOfMemoryError: CUDA out of memory."),
+        (raise_of(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …")), "RuntimeError: CUDA error: CUBLAS_"),
+        (raise_of(OSError(12, "Cannot allocate memory")), "OSError: [Errno 12] Cannot allocate memory."),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_what_to_type(tmp_path: Path, act: Callable[[], None], said: str) -> None:
+    directory = tmp_path / "run"
+    with pytest.raises(RunFailed) as caught:
+        train(run_config("ring"), directory, listeners=[at_step(6, act)])
+    assert caught.value.exit_code == 1
+    assert caught.value.message.startswith(f"memory ran out: {said}")
+    hint = caught.value.hint or ""
+    assert hint.startswith(
+        "Give --grad-accum 2 (now 1; the batch stays 32), or --batch-size 16 (now 32), or --opt curv"
+    )
+    result = stored(directory)
+    assert (result.status, result.reason, result.steps) == ("failed", "oom", 6)
+    assert result.message == f"{caught.value.message} {hint}"
+    assert train(run_config("ring"), directory).resumed_from_step == 4
 
 
 def test_a_crash_before_the_first_step_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

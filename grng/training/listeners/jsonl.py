@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grng.errors import RunDirectoryError
-from grng.runs.files import explain_os_errors
+from grng.runs.appending import AppendedFile
 from grng.training.events import EpochDone, Event, StepDone
 
 
 class JsonLines:
-    """Appends a run's metrics to a file, each line flushed.
+    """Appends a run's metrics to a file, each line at once, and whole or not at all.
 
     Numbers that are not finite are written as null, since JSON has none.
 
@@ -29,32 +27,17 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, position: int = 0) -> None:
-        self._path = path
-        with explain_os_errors(path):
-            size = path.stat().st_size if path.exists() else 0
-            if size < position:
-                raise RunDirectoryError(
-                    f"has {size} bytes, the checkpoint was made with {position}: lines are missing.",
-                    where=str(path),
-                    hint="Do the run again from the start, or in another directory.",
-                )
-            self._file = path.open("ab")
-            self._file.truncate(position)
+        self._file = AppendedFile(path, position=position)
 
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it has one."""
         if isinstance(event, EpochDone) or (isinstance(event, StepDone) and event.logged):
             line = json.dumps({key: _plain(value) for key, value in metrics_line(event).items()}, allow_nan=False)
-            with explain_os_errors(self._path):
-                self._file.write(line.encode() + b"\n")
-                self._file.flush()
+            self._file.write(line.encode() + b"\n")
 
     def sync(self) -> int:
         """Force all lines to the disk and return the file's size in bytes, for a checkpoint."""
-        with explain_os_errors(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            return self._path.stat().st_size
+        return self._file.sync()
 
     def close(self) -> None:
         """Close the file."""

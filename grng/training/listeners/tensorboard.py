@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import summary
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from grng.runs.config import RunConfig
-from grng.runs.files import explain_os_errors
 from grng.runs.result import RunResult
 from grng.training.events import EpochDone, Evaluated, Event, RunEnded, RunStarted, StepDone
+from grng.training.listeners.event_file import EventFile
 
-_hparams: Any = summary.hparams  # has no types
+_summary: Any = summary  # has no types
 _FINAL = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 
@@ -32,12 +31,14 @@ class TensorBoard:
     """
 
     def __init__(self, directory: Path, *, purge_step: int | None = None) -> None:
-        self._directory = directory
-        with explain_os_errors(directory):
-            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+        self._file = EventFile(directory, purge_step=purge_step)
 
     def __call__(self, event: Event) -> None:
-        """Write what the event holds."""
+        """Write what the event holds.
+
+        Raises:
+            RunDirectoryError: If it cannot be written.
+        """
         match event:
             case RunStarted():
                 self._start(event)
@@ -51,10 +52,11 @@ class TensorBoard:
                 self._end(event.result)
             case _:
                 pass
+        self._file.flush()
 
     def _step(self, event: StepDone) -> None:
         if event.coverage_summary is not None:
-            self._writer.add_text("coverage", event.coverage_summary, event.step)
+            self._file.add(_summary.text("coverage", event.coverage_summary), event.step)
         if event.logged:
             self._scalars({"train/loss": event.train_loss}, event.step)
             self._scalars(
@@ -63,39 +65,34 @@ class TensorBoard:
             self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
 
     def sync(self) -> None:
-        """Write out what is queued, before a checkpoint."""
-        with explain_os_errors(self._directory):
-            self._writer.flush()
+        """Force what was written to the disk, before a checkpoint."""
+        self._file.sync()
 
     def close(self) -> None:
-        """Write out what is queued and close the files."""
-        with explain_os_errors(self._directory):
-            self._writer.close()
+        """Close the file."""
+        self._file.close()
 
     def _start(self, event: RunStarted) -> None:
         if event.resumed_from_step is not None:
             return
         if event.coverage_summary is not None:
-            self._writer.add_text("coverage", event.coverage_summary, 0)
+            self._file.add(_summary.text("coverage", event.coverage_summary), 0)
         # Without the final scores as yet, so that a running run shows up under HParams.
-        experiment, start, _ = _hparams(hyperparameters(event.config), {f"final/{name}": 0.0 for name in _FINAL})
-        self._add(experiment)
-        self._add(start)
+        final = {f"final/{name}": 0.0 for name in _FINAL}
+        experiment, start, _ = _summary.hparams(hyperparameters(event.config), final)
+        # In the same file: SummaryWriter.add_hparams would put it into a subdirectory and so make two runs of one.
+        self._file.add(experiment)
+        self._file.add(start)
 
     def _end(self, result: RunResult) -> None:
         final = {f"final/{name}": getattr(result.final, name) for name in _FINAL}
         self._scalars({name: value for name, value in final.items() if value is not None}, result.steps)
-        _, _, end = _hparams({}, {})
-        self._add(end)
+        _, _, end = _summary.hparams({}, {})
+        self._file.add(end)
 
     def _scalars(self, scalars: Mapping[str, float], step: int) -> None:
         for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, step)
-
-    def _add(self, content: Any) -> None:
-        # Straight to the file: SummaryWriter.add_hparams would put it into a subdirectory and so make two runs of one.
-        writer: Any = self._writer.file_writer
-        writer.add_summary(content)
+            self._file.add(_summary.scalar(tag, value), step)
 
 
 def hyperparameters(config: RunConfig) -> dict[str, bool | str | float | int]:
