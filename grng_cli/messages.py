@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from grng.errors import ConfigError, GrngError, UnknownNameError
+from grng_cli.printable import printable
 
 DEBUG_VARIABLE = "GRNG_DEBUG"
 
@@ -31,15 +32,15 @@ class Message:
     next_command: str | None = None
 
     def render(self) -> Text:
-        """Return the lines of this message, the first `error: where: what is wrong`."""
+        """Return the lines of this message, the first `error: where: what is wrong`; all of it printable."""
         lines = Text("error: ", style="red bold")
         if self.where:
-            lines.append(f"{self.where}: ", style="not bold cyan")
-        lines.append(self.text, style="not bold default")
+            lines.append(f"{printable(self.where, lines=False)}: ", style="not bold cyan")
+        lines.append(printable(self.text), style="not bold default")
         for name, value in (("hint", self.hint), ("next", self.next_command)):
             if value:
                 lines.append(f"\n{name + ':':>6} ", style="cyan not bold")
-                lines.append(value, style="not bold default")
+                lines.append(printable(value), style="not bold default")
         return lines
 
 

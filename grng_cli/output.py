@@ -15,6 +15,8 @@ from typing import IO, Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from grng_cli.printable import printable
+
 PIPED_WIDTH = 1000
 """Columns of what goes to a file or a pipe: nobody's window limits it there."""
 
@@ -77,12 +79,12 @@ class Output:
     def chatter(self, renderable: RenderableType) -> None:
         """Print on stderr what helps a person who watches; `--quiet` leaves it out."""
         if not self.quiet:
-            text = _wrapped(renderable, self.stderr) if isinstance(renderable, str) else renderable
+            text = _wrapped(printable(renderable), self.stderr) if isinstance(renderable, str) else renderable
             self._print(self.stderr, text)
 
     def warning(self, text: str) -> None:
         """Print on stderr what must not be lost, also with `--quiet`."""
-        line = Text(_wrapped(f"warning: {text}", self.stderr))
+        line = Text(_wrapped(f"warning: {printable(text)}", self.stderr))
         line.stylize("yellow bold", 0, len("warning:"))
         self._print(self.stderr, line)
 
@@ -91,7 +93,12 @@ class Output:
         import json  # here, since --help needs none of it
 
         # Written past rich, which would wrap long strings. NaN is no JSON: a caller that lets one through has a fault.
-        self.stdout.file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode(self.stdout.encoding)
+        except UnicodeEncodeError:  # half characters of a file's name, or a terminal that knows no other than ASCII
+            text = json.dumps(value, indent=2, allow_nan=False)
+        self.stdout.file.write(text + "\n")
         self.stdout.file.flush()
 
     def _print(self, console: Console, renderable: RenderableType) -> None:

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from grng_cli.printable import printable
+
 if TYPE_CHECKING:
     from grng.runs.result import RunResult
 
@@ -59,7 +61,7 @@ def outcome(result: RunResult) -> str:
         why = "the loss was no number" if result.reason == "nan" else "the loss stayed above its bound"
         return f"diverged at step {result.steps}: {why}"
     first = (result.message or "").strip().splitlines()
-    return f"{result.status} ({result.reason or 'unknown'}): {first[-1] if first else 'no message'}"
+    return f"{result.status} ({result.reason or 'unknown'}): {printable(first[-1]) if first else 'no message'}"
 
 
 def listing(items: Sequence[str], *, limit: int = 5) -> str:

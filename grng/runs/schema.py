@@ -86,6 +86,10 @@ def _plain(value: Any) -> Any:
 def _label(value: str) -> str:
     if "/" in value or "\\" in value:
         raise PydanticCustomError("label", "must not contain a path separator (/ or \\)")
+    return _printable(value)
+
+
+def _printable(value: str) -> str:
     if not value.isprintable():
         raise PydanticCustomError("label", "must not contain control characters, line breaks or invisible characters")
     return value
@@ -97,7 +101,7 @@ def _path(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Label = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH, strip_whitespace=True),
