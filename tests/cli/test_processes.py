@@ -142,3 +142,41 @@ def test_piped_output_holds_no_escape_codes_and_the_module_is_the_command(proces
     assert out.startswith("test_vit on digits, seed 0\n\n")
     assert "\x1b" not in out + err
     assert "\r" not in out + err
+
+
+@pytest.mark.slow
+def test_a_second_train_is_refused_and_a_dead_ones_claim_is_taken_over(process: Start, workdir: Path) -> None:
+    line = ("train", *LONG, "--optimizer", "sgd", "--output", "x", "--threads", 1)
+    first = process(*line)
+    wait_for(lambda: (workdir / "x" / "checkpoint" / "last.pt").exists())
+    second = process(*line)
+    out, err = second.communicate(timeout=120)
+    assert (second.returncode, out) == (2, "")
+    assert f"error: x: another run is writing here: process {first.pid} on " in err
+    assert err.count("error: ") == 1
+    assert first.poll() is None, "the first one is left alone"
+    first.kill()
+    first.wait()
+    third = process(*line)
+    _, err = third.communicate(timeout=240)
+    assert third.returncode == 0, err
+    result = RunResult.load(workdir / "x" / "result.json")
+    assert (result.status, result.steps) == ("finished", 250)
+    assert result.resumed_from_step
+
+
+@pytest.mark.slow
+def test_a_terminated_train_saves_what_it_has(process: Start, workdir: Path) -> None:
+    line = ("train", *LONG, "--optimizer", "sgd", "--output", "x", "--threads", 1)
+    running = process(*line)
+    wait_for(lambda: (workdir / "x" / "checkpoint" / "last.pt").exists())
+    running.terminate()
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (143, "")
+    assert "warning: terminated: stopped at step " in err
+    stopped = RunResult.load(workdir / "x" / "result.json")
+    assert (stopped.status, stopped.reason) == ("interrupted", "signal")
+    running = process(*line)
+    running.communicate(timeout=240)
+    assert running.returncode == 0
+    assert RunResult.load(workdir / "x" / "result.json").resumed_from_step == stopped.steps

@@ -141,6 +141,26 @@ def test_every_optimizer_survives_many_kills(processes: ForkServerContext, tmp_p
         assert_same_run(tmp_path / str(seed), tmp_path / "straight")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("grace", [0.0, 0.002, 0.01, 0.05, 0.2])
+def test_sigterm_and_after_a_short_grace_sigkill(
+    processes: ForkServerContext, straight: Path, tmp_path: Path, grace: float
+) -> None:
+    """As schedulers end jobs: whether the grace suffices for the step and its checkpoint or not."""
+    config, directory = config_of("ring"), tmp_path / "run"
+    for step in (2, 7, 13):
+        process = begin(processes, config, directory)
+        wait_for_step(process, directory, step)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(grace)
+        killed = kill(process)
+        assert killed or process.exitcode == 143
+    before = saved_step(directory)
+    assert run_to_the_end(processes, config, directory).resumed_from_step == before
+    assert_same_run(directory, straight)
+
+
 def test_ctrl_c_in_a_process(processes: ForkServerContext, straight: Path, tmp_path: Path) -> None:
     config, directory = config_of("ring"), tmp_path / "run"
     process = begin(processes, config, directory)
