@@ -104,13 +104,13 @@ def test_a_write_that_fails_is_one_message(straight: Path, tmp_path: Path, what:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MiB."""
+    """A file system of 32 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("only root may mount")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "grng-test", place], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "grng-test", place], check=False, capture_output=True
     )
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount: {mounted.stderr!r}")

@@ -165,7 +165,8 @@ def test_a_damaged_checkpoint_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError) as caught:
         train(config, directory)
     assert str(caught.value) == (
-        f"{path}: the checkpoint is damaged. Do the run again from the start, or in another directory."
+        f"{path}: the checkpoint is damaged: the file does not end as it should. "
+        "Do the run again from the start with --rerun, or in another directory."
     )
     assert train(config, directory, on_existing="rerun").status == "finished"
 
