@@ -149,6 +149,7 @@ def test_a_second_train_is_refused_and_a_dead_ones_claim_is_taken_over(process: 
     line = ("train", *LONG, "--optimizer", "sgd", "--output", "x", "--threads", 1)
     first = process(*line)
     wait_for(lambda: (workdir / "x" / "checkpoint" / "last.pt").exists())
+    first.send_signal(signal.SIGSTOP)  # else it may be done before the second one has started
     second = process(*line)
     out, err = second.communicate(timeout=120)
     assert (second.returncode, out) == (2, "")
