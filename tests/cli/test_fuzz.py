@@ -16,7 +16,7 @@ from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig
 from tests.cli.conftest import Ran, call
 
-FEW, MANY = 40, 3000
+FEW, MANY = 25, 3000
 
 
 def _keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:

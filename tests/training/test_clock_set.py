@@ -43,7 +43,7 @@ class Clock:
         patch.setattr(outcome, "datetime", Shifted)
 
 
-@pytest.mark.parametrize("jump", [-400 * DAY, 400 * DAY])
+@pytest.mark.parametrize("jump", [-400 * DAY, pytest.param(400 * DAY, marks=pytest.mark.slow)])
 def test_durations_and_order_do_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     train(config_of(), tmp_path / "straight")
     clock, directory = Clock(monkeypatch), tmp_path / "run"
