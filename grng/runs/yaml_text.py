@@ -97,7 +97,10 @@ def parse_value(text: str) -> Any:
     text = text.strip()
     if not text.startswith(("[", "{", '"', "'")):
         tag = next((tag for tag, pattern, _ in _CORE if pattern.match(text)), "")
-        return _scalar(tag, text)
+        try:
+            return _scalar(tag, text)
+        except ValueError:
+            raise GrngError("the number is too long.") from None
     problems = _events(text, "")
     root = None if problems else yaml.compose(text, Loader=_Loader)
     value = None if root is None else _construct(root, (), "", {}, problems)
@@ -154,6 +157,8 @@ def _events(text: str, path: str) -> list[GrngError]:
                 tag = event.tag.replace("tag:yaml.org,2002:", "!!")
                 message = f"tags ({tag}) are not allowed in configs."
                 problems.append(GrngError(message, where=where, hint="Write the value without it."))
+    except yaml.reader.ReaderError:
+        problems.append(GrngError("holds a character that YAML does not allow.", where=path))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

@@ -16,7 +16,7 @@ from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig
 from tests.cli.conftest import Ran, call
 
-FEW, MANY = 25, 3000
+FEW, MANY = 25, 600
 
 
 def _keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
@@ -118,6 +118,13 @@ def test_config_files(place: Path, content: bytes) -> None:
 @given(key=keys, value=pieces)
 def test_set(place: Path, key: str, value: str) -> None:
     check_set(key, value)
+
+
+@pytest.mark.parametrize(
+    "value", ['"\x08', "['\x1b']", '"\udcff"', "9" * 5000, "[" * 3000, "{a: &b [*b]}", "!!int '3'"]
+)
+def test_what_was_found_once(place: Path, value: str) -> None:
+    check_set("seed", value)
 
 
 @pytest.mark.slow
