@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, diagnostics_options, model_options, options, training_options
+from grng_cli import data_options, diagnostics_options, model_options, options, processes, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def compare(
 
     The same line again runs only what is missing.
     """
+    processes.refuse_launcher("grng compare")
     flags = [
         ("optimizers", optimizers, "--optimizers"),
         ("seeds", seeds, "--seeds"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import data_options, diagnostics_options, model_options, options, training_options
+from grng_cli import data_options, diagnostics_options, model_options, options, processes, training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads of torch.", rich_help_panel="Running")
     ] = None,
+    processes_: processes.Processes = None,
     tensorboard: Annotated[
         bool | None,
         typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard logs.", rich_help_panel="Running"),
@@ -101,6 +102,7 @@ def train(
 
     The same line again goes on where it stopped, and reuses what is finished.
     """
+    speaks = processes.begin(processes_)
     flags = [
         ("model.name", model, "--model"),
         ("dataset.name", dataset, "--dataset"),
@@ -126,6 +128,7 @@ def train(
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),
         ("machine.threads", threads, "--threads"),
+        ("machine.processes", processes_, "--processes"),
         ("output", output and str(output), "--output"),
         *data_options.flags(
             data_dir=data_dir,
@@ -144,11 +147,13 @@ def train(
 
     printer = Output(json_only=json, quiet=quiet)
     loaded = load(RunConfig, flags, configs=config, smoke="smoke" if smoke else None, sets=set_, opts=opt)
+    processes.start_early(loaded.config)
     resolved = resolve(loaded.config, locate=loaded.locate)
     directory = resolved.output or _default_directory(resolved)
     with located(loaded):
         if dry_run:
-            _describe(resolved, directory, printer)
+            if speaks:
+                _describe(resolved, directory, printer)
             return
         code = _run(resolved, directory, printer, rerun=rerun)
     raise typer.Exit(code)
@@ -164,11 +169,11 @@ def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) 
     """Train, showing progress and what came of it; return the exit code."""
     from grng.training.errors import Interrupted, Terminated
     from grng.training.events import RunEnded
-    from grng.training.trainer import train as train_run
     from grng_cli.train_progress import TrainProgress
     from grng_cli.train_summary import show
     from grng_cli.wording import command
 
+    train_run = processes.trainer_of(config)
     ended: list[RunEnded] = []
     progress = TrainProgress(printer)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grng.errors import GrngError
 from grng.experiments import preflight
 from grng.experiments.calibrate import Measured, calibrate
 from grng.experiments.compare_config import CompareConfig
@@ -81,6 +82,12 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bo
     Raises:
         GrngError: Names, hyperparameters, model, device or directory do not do.
     """
+    if (config.machine.processes or 1) > 1:
+        raise GrngError(
+            "a comparison does not share a run out over processes.",
+            where="machine.processes",
+            hint="Leave it out; several runs go at once, each in a process of its own. Or use grng train --processes.",
+        )
     configs = rows(config, locate=locate)
     slots = _slots(config)
     directory = directory_of(config, configs)

@@ -166,7 +166,7 @@ class LocalExecutor(Executor):
             if isinstance(ending, worker.Done | worker.Failed):
                 return ending
             exhausted = code == -signal.SIGKILL and rose(before, kernel_kills())
-            reason = "it was told to stop" if ending else _how(code, log, exhausted=exhausted)
+            reason = "it was told to stop" if ending else how_ended(code, log, exhausted=exhausted)
             return WorkerDied(pid, reason, retried=False, exhausted=exhausted)
 
     def _start(self, job: worker.Job) -> tuple[ForkServerProcess, Connection]:
@@ -204,7 +204,7 @@ def _listen(channel: Connection, on_event: EventHandler) -> worker.Done | worker
         on_event(message.event)
 
 
-def _how(code: int, log: Path, *, exhausted: bool) -> str:
+def how_ended(code: int, log: Path, *, exhausted: bool = False) -> str:
     """Say how a process ended, with the last that it printed."""
     try:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

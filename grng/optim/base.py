@@ -213,7 +213,7 @@ class CurvatureOptimizer(Contract, torch.optim.Optimizer, ABC):
             with torch.no_grad():
                 if self._placed:
                     self.processes.begin_step()
-                self._average_gradients()
+                self.average_gradients()
                 if skips(self):
                     raise SkippedStep
                 if self._gradient_is_finite():

@@ -8,6 +8,7 @@ optimizer.collect_diagnostics = True     before a step whose diagnostics are wan
 optimizer.diagnostics()                  plain floats of the last such step
 optimizer.coverage()                     which parameter is stepped by which rule, or None where one rule serves all
 optimizer.close()                        removes hooks from the model
+optimizer.average_gradients()            before gradients are clipped, of several processes; else `step` does it
 optimizer.gradient_factor = c            where the loop has clipped g to c g before a step with a closure, whose
                                          gradients it multiplies by c as well
 optimizer.process_group = group          the processes that train the model together; None: torch's default group
@@ -44,8 +45,11 @@ class Contract(Copies):
         device = next(p.device for group in self.param_groups for p in group["params"])
         return Processes(self.process_group, device, synchronise=self.synchronise)
 
-    def _average_gradients(self) -> None:
-        """Average g over the processes where this step forms H g: its backward was under DDP's `no_sync`."""
+    def average_gradients(self) -> None:
+        """Average g over the processes where this step forms H g: its backward was under DDP's `no_sync`.
+
+        `step` does it; a loop that clips g does it before, which changes nothing for `step`.
+        """
         if self.is_second_order:
             self.processes.average_gradients([p for group in self.param_groups for p in group["params"]])
 

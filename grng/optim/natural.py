@@ -26,6 +26,7 @@ from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
 from grng.optim.joining import join_statistics
 from grng.optim.layerwise import LayerwiseOptimizer
+from grng.optim.sharing import refresh_shared, worthwhile
 from grng.optim.units import Unit
 from grng.optim.update import move, nesterov, normalise, trust_region
 
@@ -133,25 +134,38 @@ class NaturalGradient(LayerwiseOptimizer):
     def _refresh_blocks(
         self, units: Sequence[Unit], group_of: dict[nn.Parameter, dict[str, Any]], statistics: Statistics
     ) -> None:
-        for unit in units:
-            self._refresh(unit, self.state[unit.key], group_of[unit.key])
+        due = [unit for unit in units if self._prepare_refresh(unit, self.state[unit.key], group_of[unit.key])]
+        for good, reports in self._refreshed(due):
+            self._reports = [*self._reports, *reports]
+            self.failed_inversions += not good
         if self.settings.eigenvalue_correction and self.curvature_due:
             layers = [unit.layer for unit in units if unit.layer is not None and has_inverse(self.state[unit.key])]
             states = [self.state[layer.weight] for layer in layers]
             squares = [statistics.squares.get(layer.name) for layer in layers]
             correct_eigenvalues(layers, states, squares, self.settings.ema, self.processes)
 
-    def _refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> None:
-        assert unit.layer is not None
+    def _prepare_refresh(self, unit: Unit, state: dict[str, Any], group: dict[str, Any]) -> bool:
+        """Set a layer's damping where it is read in this step; return whether its block is due."""
         observed = "factor_updates" in state
         turn = self.steps % self.settings.inverse_interval == self._phases[unit.key]
         due = observed and (turn or not has_inverse(state))
         if due or self._damping_each_step():
             state["damping"] = self._damping(unit, group).to(unit.key.device)
-        if due:
-            good, reports = refresh(unit.layer, state, self.settings)
-            self._reports = [*self._reports, *reports]
-            self.failed_inversions += not good
+        return bool(due)
+
+    def _refreshed(self, due: Sequence[Unit]) -> list[tuple[bool, list[NewtonReport]]]:
+        """Compute what is due anew, of several processes each a part of it."""
+        layers = [unit.layer for unit in due if unit.layer is not None]
+        states = [self.state[layer.weight] for layer in layers]
+        processes = self.processes
+
+        def one(place: int) -> tuple[bool, list[NewtonReport]]:
+            return refresh(layers[place], states[place], self.settings)
+
+        if not processes.active or not worthwhile(states):
+            return [one(place) for place in range(len(layers))]
+        groups = [layer.groups for layer in layers]
+        return refresh_shared(states, groups, one, processes, exact=self.settings.damping_form == "exact")
 
     def _diagonal_step(self, unit: Unit, vector: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[unit.key]

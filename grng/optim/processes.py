@@ -122,6 +122,17 @@ class Processes:
             whole[own] = part
         return self.summed(joined)
 
+    def broadcast(self, tensors: Sequence[Tensor], source: int) -> None:
+        """Give every process the values that process `source` has in contiguous tensors, in place."""
+        if not self.active:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensors[index].reshape(-1) for index in bucket])
+            distributed.broadcast(flat, group=self._group, group_src=source)
+            if self.rank != source:
+                for index, part in zip(bucket, flat.split([tensors[index].numel() for index in bucket]), strict=True):
+                    tensors[index].copy_(part.view_as(tensors[index]))
+
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Give every `.grad` its mean over the processes; the graph of the process's own gradient is kept behind it.
 
@@ -143,7 +154,7 @@ class _ValueOf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Tensor, value: Tensor) -> Tensor:
         """Return `value`."""
-        return value
+        return value.clone()  # itself it would be a view to autograd, and could not be clipped in place
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:

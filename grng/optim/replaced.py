@@ -76,7 +76,7 @@ class ReplacedGradient(Contract, ABC):
             with torch.no_grad():
                 if skips(self):
                     raise SkippedStep
-                self._average_gradients()
+                self.average_gradients()
                 held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
                 vectors = self._vectors({p: p.grad for p in held}, closure)
         except SkippedStep as skipped:  # of the scaler's own doing: the next step takes this one's place

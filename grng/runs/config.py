@@ -25,7 +25,7 @@ from grng.runs.sections import (
     OptimizerConfig,
     TrainingConfig,
 )
-from grng.runs.training_settings import check_optimizer, check_training, resolved_loss
+from grng.runs.training_settings import check_optimizer, check_processes, check_training, resolved_loss
 
 
 class RunConfig(Section):
@@ -99,7 +99,7 @@ def resolve(config: RunConfig, *, locate: Locate | None = None) -> RunConfig:
     if problems:
         raise ConfigError(problems)
     dataset, default_target, found = _resolve_dataset(config, str(model.get("name", config.model.name)))
-    for key, problem in [*found, *check_training(config.training, config.augment)]:
+    for key, problem in [*found, *check_training(config.training, config.augment), *check_processes(config)]:
         problems.extend(_relocated(problem, key, locate))
     loss = resolved_loss(config.training)
     given = config.optimizer.hyperparameters

@@ -242,3 +242,7 @@ class MachineConfig(Section):
     """Compile the model with torch.compile."""
     channels_last: bool = False
     """Keep images and convolutions in channels-last memory format."""
+    processes: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Processes that train together, each on a part of every batch; null: one, or as many as torchrun started."""
+    sync_batchnorm: Literal["auto", True, False] = "auto"
+    """BatchNorm over the parts of all processes; auto: on GPUs, where nothing differentiates twice."""

@@ -48,6 +48,34 @@ def check_training(training: TrainingConfig, augment: AugmentConfig) -> Iterator
     yield from _check_mixing(training, augment)
 
 
+def check_processes(config: RunConfig) -> Iterator[tuple[Key, GrngError]]:
+    """Yield what is wrong with the number of processes that train together, each problem with its key."""
+    from grng.optimizers import TIMM_PREFIX, differentiates_twice
+
+    count, training = config.machine.processes or 1, config.training
+    if count == 1:
+        return
+    samples = training.batch_size // training.grad_accum
+    if count > samples:
+        what = "a batch" if training.grad_accum == 1 else f"each of {training.grad_accum} micro-batches"
+        yield (
+            ("machine", "processes"),
+            GrngError(
+                f"{count} processes cannot share {what} of {samples} samples.",
+                hint=f"Use at most {samples}, or a larger training.batch_size (--batch-size).",
+            ),
+        )
+    optimizer = config.optimizer
+    if optimizer.name.startswith(TIMM_PREFIX) and differentiates_twice(optimizer.name, optimizer.hyperparameters):
+        yield (
+            ("machine", "processes"),
+            GrngError(
+                f"{optimizer.name} does not average its Hessian-vector products over processes.",
+                hint="Use one process, or another optimizer.",
+            ),
+        )
+
+
 def _check_mixing(training: TrainingConfig, augment: AugmentConfig) -> Iterator[tuple[Key, GrngError]]:
     mixing = [name for name in ("mixup", "cutmix") if getattr(augment, name) > 0]
     if mixing and training.batch_size % 2:

@@ -29,12 +29,16 @@ class TrainableOptimizer(Protocol):
     is_second_order: bool
     needs_closure: bool
     gradient_factor: float
+    synchronise: bool
 
     def observe(self, outputs: Tensor, targets: Tensor) -> None:
         """Take in a batch's outputs and targets."""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters."""
+
+    def average_gradients(self) -> None:
+        """Average the gradients over the processes in a step whose backward kept their graph; `step` does it anyway."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""

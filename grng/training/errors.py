@@ -36,3 +36,7 @@ class RunFailed(GrngError):
     def directory(self) -> Path:
         """The run directory."""
         return Path(self.where or ".")
+
+
+class ProcessLost(RunFailed):
+    """Another process of the run ended without a word; `where` is the run directory."""

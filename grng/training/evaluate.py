@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from grng.training.distributed import ALONE, World
 from grng.training.loss import Loss, correct
 from grng.training.precision import Precision
 from grng.training.seeding import preserved_rng
@@ -53,6 +54,7 @@ def evaluate_batches(
     *,
     loss: Loss | None = None,
     precision: Precision | None = None,
+    world: World = ALONE,
 ) -> Scores:
     """Measure a model on a split.
 
@@ -65,6 +67,7 @@ def evaluate_batches(
         batches: Images float32 [n, c, h, w] and labels int64 [n] on the model's device, at least one of each.
         loss: The training's; None: softmax cross-entropy.
         precision: The training's; None: float32.
+        world: The processes that have some of the batches each; all get the scores of all batches.
     """
     loss, precision = loss or Loss(), precision or Precision()
     modes = {module: module.training for module in model.modules()}
@@ -83,4 +86,5 @@ def evaluate_batches(
         finally:
             for module, mode in modes.items():
                 module.training = mode
-    return Scores(loss=total.item() / count, accuracy=right / count)
+    all_total, all_right, all_count = world.totals([total.item(), right, count])
+    return Scores(loss=all_total / all_count, accuracy=all_right / all_count)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from grng.training.seeding import derive, preserved_rng
 Data = DataBundle | PictureData
 AnySplit = Split | PictureSplit
 
+WHOLE = slice(None)
 _WARM_UP = 8
 
 
@@ -75,7 +77,7 @@ class Feed(ABC):
 
     def __init__(self, config: RunConfig, data: Data, order: BatchOrder, device: torch.device) -> None:
         self._seed = config.seed
-        self._order = BatchOrder(order.count, order.batch_size, seed=order.seed)
+        self._order = copy(order)  # it remembers an epoch, which others may be in the midst of
         self._device = device
         self._how = batch_augment(config)
         mean, std = (data.geometry.mean, data.geometry.std) if isinstance(data, PictureData) else (data.mean, data.std)
@@ -94,8 +96,8 @@ class Feed(ABC):
         """Return the training samples `indices` [n], unchanged."""
 
     @abstractmethod
-    def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order, unchanged, in batches of at most `batch_size`."""
+    def evaluation(self, split: AnySplit, batch_size: int, *, part: slice = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a split in order, unchanged, in batches of at most `batch_size`; of these `part`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -131,11 +133,12 @@ class MemoryFeed(Feed):
         images, labels = self._indexed(indices)
         return normalised(images, self._mean, self._std), labels
 
-    def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluation(self, split: AnySplit, batch_size: int, *, part: slice = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield slices of the split."""
         assert isinstance(split, Split)
         placed = self._placed(split)
-        for images, labels in zip(placed.images.split(batch_size), placed.labels.split(batch_size), strict=True):
+        batches = list(zip(placed.images.split(batch_size), placed.labels.split(batch_size), strict=True))
+        for images, labels in batches[part]:
             yield normalised(images.to(self._device), self._mean, self._std), labels.to(self._device)
 
     def close(self) -> None:
@@ -179,8 +182,7 @@ class LoaderFeed(Feed):
         """Wait for the workers to have read a step's pictures."""
         if self._reading is None or step != self._next or step >= self._steps:
             self.close()
-            ahead = BatchOrder(self._order.count, self._order.batch_size, seed=self._order.seed)
-            sampler = StepSampler(ahead, step, max(self._steps, step + 1))
+            sampler = StepSampler(copy(self._order), step, max(self._steps, step + 1))
             self._reading = Reading(self._loader(self._train, sampler))
             self._next = step
         # Read in this process, the pictures' own random changes would take from the run's generators.
@@ -193,7 +195,7 @@ class LoaderFeed(Feed):
         """Return the first few pictures, repeated."""
         count = min(_WARM_UP, len(self._train))
         images, labels = self.plain(torch.arange(count))
-        places = torch.arange(self._order.batch_size, device=self._device) % count
+        places = torch.arange(len(self._order.batch(0)), device=self._device) % count
         return images[places], labels[places]
 
     def plain(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,13 +204,13 @@ class LoaderFeed(Feed):
         images, labels = self._take(LoaderPictures.collate([pictures[place, 0] for place in indices.tolist()]))
         return normalised(images, self._mean, self._std), labels
 
-    def evaluation(self, split: AnySplit, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluation(self, split: AnySplit, batch_size: int, *, part: slice = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """Read the split, in as many processes as in training."""
         assert isinstance(split, PictureSplit)
         pictures = LoaderPictures(split, self._plain, seed=None)
         places = range(len(split))
         batches = [[(place, 0) for place in places[begin : begin + batch_size]] for begin in places[::batch_size]]
-        with contextlib.closing(Reading(self._loader(pictures, batches))) as reading:
+        with contextlib.closing(Reading(self._loader(pictures, batches[part]))) as reading:
             for read in reading:
                 images, labels = self._take(read)
                 yield normalised(images, self._mean, self._std), labels

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Sequence
 
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
 from grng.training.events import EpochDone, Evaluated, Event, Listener, RunEnded, RunStarted, StepDone
+from grng.training.follower import Follower
 from grng.training.progress import DivergenceReason
 from grng.training.runfiles import RunFiles
 from grng.training.session import Session
@@ -24,13 +26,18 @@ class Loop:
     Args:
         config: The resolved config.
         session: The run in memory, at its first step or loaded from a checkpoint.
-        files: Its files.
+        files: Its files; of several processes the leading one's, the others have followers.
         listeners: Called with every event after the files.
         stop: Whether the run was asked to stop.
     """
 
     def __init__(
-        self, config: RunConfig, session: Session, files: RunFiles, listeners: Sequence[Listener], stop: StopRequest
+        self,
+        config: RunConfig,
+        session: Session,
+        files: RunFiles | Follower,
+        listeners: Sequence[Listener],
+        stop: StopRequest,
     ) -> None:
         self._config = config
         self._session = session
@@ -86,13 +93,20 @@ class Loop:
         return result
 
     def _heed_stop(self) -> None:
-        if not self._stop:
+        if not self._asked_to_stop():
             return
         self._save()
         done = f"stopped at step {self._progress.step} of {self._session.planned_steps}; what is there is saved."
         result = self._files.record(status="interrupted", reason="signal", message=done)
         self._emit(RunEnded(result))
         raise self._stop.error(done, self._files.path)
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process of the run was asked to, before this step: all of them stop at the same one."""
+        number = int(self._session.world.highest(int(self._stop.signal or 0)))
+        if number and not self._stop:
+            self._stop.signal = signal.Signals(number)
+        return number > 0
 
     def _save(self) -> None:
         saved = self._files.save()

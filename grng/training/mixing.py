@@ -45,6 +45,11 @@ class Mixing:
                 num_classes=num_classes,
             )
 
+    @property
+    def pairs(self) -> bool:
+        """Whether images are mixed, each with the one as far from the batch's other end."""
+        return self._mixup is not None
+
     def __call__(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the batch of one step, mixed.
 

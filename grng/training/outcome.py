@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import torch
 from grng._version import __version__
 from grng.data import DataBundle, Split
 from grng.runs.config import RunConfig
-from grng.runs.exhausted import memory_hint
 from grng.runs.identity import described
 from grng.runs.result import (
     Best,
@@ -36,9 +34,6 @@ from grng.training.evaluate import Scores
 from grng.training.memory import optimizer_state_bytes
 from grng.training.session import Session
 
-_MESSAGE_LENGTH = 500
-# How torch's allocators, its CUDA libraries and C++ say it in a plain RuntimeError.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED", "std::bad_alloc")
 _SKIPPED_SHOWN = 100
 
 
@@ -111,6 +106,7 @@ def _parts(session: Session, circumstances: Circumstances, test: Scores | None) 
         ),
         "data": _data(session),
         "parameters": session.parameters(),
+        "world_size": session.world.size,
         "diagnostics": _diagnostics(session),
         "coverage": None if session.coverage is None else session.coverage.as_dicts(),
         "weights": None if session.prepared.weights is None else session.prepared.weights.as_dict(),
@@ -164,44 +160,6 @@ def environment(device: torch.device) -> Environment:
         threads=torch.get_num_threads(),
         cpu_count=os.cpu_count(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a run failed: the reason, one line for people, and what to do."""
-
-    reason: Reason
-    message: str
-    hint: str | None
-
-    @property
-    def stored(self) -> str:
-        """What `result.json` says."""
-        return self.message if self.hint is None else f"{self.message} {self.hint}"
-
-
-def failure(config: RunConfig, error: BaseException) -> Failure:
-    """Return what there is to say of an error that ended the run of a resolved config."""
-    message = one_line(error)
-    if failure_reason(error) == "crash":
-        return Failure("crash", message, None)
-    return Failure("oom", f"memory ran out: {message.rstrip('.')}.", memory_hint(config))
-
-
-def failure_reason(error: BaseException) -> Reason:
-    """Return `oom` if memory ran out, on the device or the host, else `crash`."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "oom"
-    if isinstance(error, OSError):
-        return "oom" if error.errno == errno.ENOMEM else "crash"
-    return "oom" if any(sign in str(error) for sign in _NO_MEMORY) else "crash"
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line of at most 500 characters: its kind and the first line of its text."""
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
-    return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
 
 
 def _version(package: str) -> str | None:

@@ -21,12 +21,15 @@ class Preparation:
         loss: Which says what targets look like.
         num_classes: Number of classes.
         channels_last: Whether images are laid out channels last.
+        kept: How many of the mixed images are trained on; None: all. The others are there to be mixed with
+            (`DealtOrder`).
     """
 
     mixing: Mixing
     loss: Loss
     num_classes: int
     channels_last: bool
+    kept: int | None = None
 
     def __call__(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return images [n, c, h, w] and targets of one step.
@@ -36,7 +39,7 @@ class Preparation:
             labels: int64 [n].
             step: Steps done before this one.
         """
-        images, labels = self.mixing(images, labels, step)
+        images, labels = (mixed[: self.kept] for mixed in self.mixing(images, labels, step))
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, self.loss.targets(labels, self.num_classes)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from grng.training.distributed import unsynchronised
+
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
@@ -53,8 +55,9 @@ class Replay:
         for p in parameters:
             p.grad = None
         total: Tensor | None = None
-        for part in self._passes:
-            value = self._repeat(part)
+        for number, part in enumerate(self._passes, start=1):
+            with unsynchronised(self._model, number < len(self._passes)):
+                value = self._repeat(part)
             total = value if total is None else total + value
         if self.factor is not None:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], self.factor)

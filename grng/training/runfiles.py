@@ -29,7 +29,8 @@ class RunFiles:
 
     Metrics and events are forced to the disk before each checkpoint, which holds their lengths: a run that goes on from
     it cuts off what came later, so that every step is there once. Each checkpoint is kept until the second one after it
-    is complete: where the last is damaged, the run goes on from the one before.
+    is complete: where the last is damaged, the run goes on from the one before. Of several processes the leading one
+    has them, the others have `Follower`s.
 
     Args:
         directory: The run directory, claimed by this process.

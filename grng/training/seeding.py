@@ -7,7 +7,8 @@ One seed is split into independent streams, one for each purpose, so that an opt
     order          the order of the training samples, a stream of its own for each epoch
     augmentation   random changes of the training images
     mixing         Mixup's and CutMix's draws, a stream of its own for each step
-    forward        dropout and drop path: torch's global generators during training, saved in checkpoints
+    forward        dropout and drop path: torch's global generators during training, saved in checkpoints; of several
+                   processes a stream of its own for each process and step
     optimizer      the `seed` handed to the optimizer, which keeps its own generator in its state
     diagnostics    the sample that diagnostics measure on, and their random vectors
 """

@@ -13,13 +13,15 @@ from grng.errors import GrngError
 from grng.models import PreparedModel, prepare_model
 from grng.models.freezing import set_training_mode
 from grng.models.param_groups import parameter_groups
-from grng.optimizers import create_optimizer
+from grng.optimizers import create_optimizer, differentiates_twice
 from grng.runs.config import RunConfig
 from grng.runs.result import Parameters
+from grng.training.batchnorm import batchnorm_together
 from grng.training.clock import StepClock
 from grng.training.contract import Coverage, TrainableOptimizer
-from grng.training.device import resolve_device
+from grng.training.dealing import Deal, DealtOrder
 from grng.training.diagnosing import Diagnosed, RunDiagnostics, build_diagnostics
+from grng.training.distributed import ALONE, World
 from grng.training.ema import WeightAverage
 from grng.training.evaluate import Scores, evaluate_batches
 from grng.training.feed import AnySplit, Data, Feed, load_data, open_feed
@@ -36,6 +38,7 @@ from grng.training.seeding import derive, rng_state, seed_global, seeded, set_rn
 from grng.training.step import StepOutcome, StepRules, train_step
 from grng.training.warmup import check_compiler, compile_ahead, run_once
 
+Whole = tuple[Feed, Preparation] | None
 _PRECONDITIONERS = ("kronecker", "diagonal", "adamw", "filter")
 
 
@@ -43,14 +46,18 @@ _PRECONDITIONERS = ("kronecker", "diagonal", "adamw", "filter")
 class Session:
     """One run in memory; knows nothing of files. Built by `build_session`.
 
-    `trained` is `model` as the steps call it: the same, or compiled.
+    `trained` is `model` as the steps call it: the same, or compiled, or wrapped for several processes. `order` is that
+    of whole batches, `feed` and `preparation` give this process's part of them; `whole` gives whole ones to
+    diagnostics, which the leading process measures. `unused` says whether the loss leaves out a parameter.
     """
 
     config: RunConfig
+    world: World
     device: torch.device
     data: Data
     order: BatchOrder
     feed: Feed
+    whole: Whole
     planned_steps: int
     model: nn.Module
     trained: nn.Module
@@ -68,6 +75,8 @@ class Session:
     diagnostics: RunDiagnostics | None
     diagnosed: Diagnosed
     fetched: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    norm_warning: str | None = None
+    unused: bool = False
 
     @property
     def coverage(self) -> Coverage | None:
@@ -76,13 +85,18 @@ class Session:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of the data, one sentence each."""
-        return self.data.warnings if isinstance(self.data, PictureData) else ()
+        """What the user should know of data and model, one sentence each."""
+        found = self.data.warnings if isinstance(self.data, PictureData) else ()
+        return found if self.norm_warning is None else (*found, self.norm_warning)
 
     @property
     def torch_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer as torch knows it."""
         return cast(torch.optim.Optimizer, self.optimizer)
+
+    def meet(self) -> None:
+        """Have the steps average gradients over the processes; before the first step, in all of them."""
+        self.trained = self.world.parallel(self.trained, self.device, unused=self.unused)
 
     def advance(self, *, collect: bool = False, diagnose: bool = False) -> StepOutcome:
         """Do the next step. The caller records the outcome in `progress`.
@@ -93,14 +107,17 @@ class Session:
         """
         step = self.progress.step
         self.schedule.apply(step)
-        if not diagnose or self.diagnostics is None:
+        if not diagnose or self.diagnostics is None or not self.world.leads:
             return self._step(step, collect=collect)
+        fetch = self._fetch if self.whole is None else self._fetch_whole
         with self.memory.aside():
-            measurement = self.diagnostics.before(self.model, lambda: self._fetch(step))
+            measurement = self.diagnostics.before(self.model, lambda: fetch(step))
             outcome = self._step(step, collect=collect)
             if outcome.finite:
-                self.diagnosed = measurement.after(self.model, lambda: self._fetch(step + 1), self.diagnosed, step + 1)
+                self.diagnosed = measurement.after(self.model, lambda: fetch(step + 1), self.diagnosed, step + 1)
                 outcome = replace(outcome, diagnostics=self.diagnosed.values)
+            if self.whole is not None:
+                self.whole[0].close()
         return outcome
 
     def is_diagnosed(self, step: int) -> bool:
@@ -108,6 +125,8 @@ class Session:
         return self.diagnostics is not None and self.diagnostics.due(step)
 
     def _step(self, step: int, *, collect: bool) -> StepOutcome:
+        if self.world.active:  # no checkpoint need then hold every process's generators
+            seed_global(derive(self.config.seed, "forward", self.world.rank, step))
         outcome = train_step(
             self.trained, self.optimizer, lambda: self._batch(step), self.clock, rules=self.rules, collect=collect
         )
@@ -119,9 +138,11 @@ class Session:
     def evaluate(self, split: AnySplit) -> Scores:
         """Measure the model on a split; where there is an average of the weights, with that."""
         model = self.model if self.average is None else self.average.model
-        batch_size = 2 * self.config.training.batch_size // self.rules.micro_batches
-        batches = self.feed.evaluation(split, batch_size)
-        return evaluate_batches(model, batches, loss=self.rules.loss, precision=self.rules.precision)
+        world = self.world
+        world.spread(model.buffers())  # BatchNorm's running statistics
+        batch_size = max(1, 2 * self.config.training.batch_size // (self.rules.micro_batches * world.size))
+        batches = self.feed.evaluation(split, batch_size, part=slice(world.rank, None, world.size))
+        return evaluate_batches(model, batches, loss=self.rules.loss, precision=self.rules.precision, world=world)
 
     def weights(self) -> dict[str, Any]:
         """Return the weights for a checkpoint: `model`, and `ema` where there is an average of them."""
@@ -180,6 +201,8 @@ class Session:
         """Take the optimizer's hooks off the model, and end what reads ahead."""
         self.optimizer.close()
         self.feed.close()
+        if self.whole is not None:
+            self.whole[0].close()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         self.chain.update(self.order.batch(step))
@@ -193,8 +216,13 @@ class Session:
             self.fetched[step] = self.preparation(*self.feed.batch(step), step)
         return self.fetched[step]
 
+    def _fetch_whole(self, step: int) -> tuple[Tensor, Tensor]:
+        assert self.whole is not None
+        feed, preparation = self.whole
+        return preparation(*feed.batch(step), step)
 
-def build_session(config: RunConfig) -> Session:
+
+def build_session(config: RunConfig, world: World = ALONE) -> Session:
     """Build what a run trains with.
 
     The global generators are left at the start of the run's `forward` stream; whoever wants them back wraps the run
@@ -202,11 +230,12 @@ def build_session(config: RunConfig) -> Session:
 
     Args:
         config: A resolved config.
+        world: The processes that share the run's batches; nothing is exchanged with them until `Session.meet`.
 
     Raises:
         GrngError: If data, model, optimizer, or device cannot be had as configured.
     """
-    device = resolve_device(config.machine.device)
+    device = world.device(config.machine.device)
     precision = Precision(config.training.precision, device)
     data = load_data(config)
     training = config.training
@@ -219,20 +248,39 @@ def build_session(config: RunConfig) -> Session:
     model = prepared.model
     init_hash = init_sha256(model.state_dict())
     set_training_mode(model.to(device))
+    model, norm_warning = batchnorm_together(
+        model,
+        world,
+        device,
+        wanted=config.machine.sync_batchnorm,
+        differentiates_twice=differentiates_twice(config.optimizer.name, config.optimizer.hyperparameters),
+        diagnosed=bool(config.diagnostics.names),
+    )
     if config.machine.channels_last:
         to_channels_last(model)
     average = None
     if training.ema is not None:
         average = WeightAverage(model, decay=training.ema, warmup=training.ema_warmup)
+    deal = _deal(config, world)
     rules = StepRules(
         loss=Loss(cast(LossName, training.loss)),
         precision=precision,
         micro_batches=training.grad_accum,
         clip_grad=training.clip_grad,
+        world=world,
+        weight=1.0 if deal is None else deal.weight,
     )
     mixing = Mixing(config.augment, data.num_classes, seed=config.seed)
     preparation = Preparation(mixing, rules.loss, data.num_classes, config.machine.channels_last)
-    feed = open_feed(config, data, order, device, steps=planned_steps)
+    whole = None
+    if deal is None:
+        feed = open_feed(config, data, order, device, steps=planned_steps)
+    else:
+        if config.diagnostics.names and world.leads:
+            whole = open_feed(config, data, order, device, steps=planned_steps), preparation
+        dealt = DealtOrder(order, deal, paired=mixing.pairs)
+        feed = open_feed(config, data, dealt, device, steps=planned_steps)
+        preparation = replace(preparation, kept=len(deal.places()))
 
     def pick(indices: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = feed.plain(indices)
@@ -244,7 +292,7 @@ def build_session(config: RunConfig) -> Session:
     def first_batch() -> tuple[Tensor, Tensor]:
         return preparation(*feed.sample(), 0)
 
-    run_once(model, first_batch, rules)
+    unused = run_once(model, first_batch, rules)
     optimizer = _optimizer(config, model)
     trained = model
     if config.machine.compile:
@@ -268,10 +316,12 @@ def build_session(config: RunConfig) -> Session:
     seed_global(derive(config.seed, "forward"))
     return Session(
         config=config,
+        world=world,
         device=device,
         data=data,
         order=order,
         feed=feed,
+        whole=whole,
         planned_steps=planned_steps,
         model=model,
         trained=trained,
@@ -288,7 +338,18 @@ def build_session(config: RunConfig) -> Session:
         chain=BatchChain(),
         diagnostics=diagnostics,
         diagnosed=Diagnosed(),
+        norm_warning=norm_warning,
+        unused=unused,
     )
+
+
+def _deal(config: RunConfig, world: World) -> Deal | None:
+    """Return this process's part of every batch; None where it is alone."""
+    if not world.active:
+        return None
+    share = config.optimizer.hyperparameters.get("curvature_batch", 1.0)
+    training = config.training
+    return Deal(world.rank, world.size, training.batch_size, training.grad_accum, float(share))
 
 
 def _optimizer(config: RunConfig, model: nn.Module) -> TrainableOptimizer:

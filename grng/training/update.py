@@ -8,12 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from grng.training.contract import TrainableOptimizer
+from grng.training.distributed import ALONE, World
 from grng.training.precision import Precision
 from grng.training.replay import Replay
 
 
 def update(
-    optimizer: TrainableOptimizer, precision: Precision, *, clip_grad: float | None, replay: Replay | None
+    optimizer: TrainableOptimizer,
+    precision: Precision,
+    *,
+    clip_grad: float | None,
+    replay: Replay | None,
+    world: World = ALONE,
 ) -> bool:
     """Clip the gradients and take the optimizer's step, or skip it where the loss scale let them overflow.
 
@@ -28,10 +34,13 @@ def update(
         precision: Holds the loss scale.
         clip_grad: Largest norm of all gradients together; None for any.
         replay: Recomputes the gradients, where the optimizer needs a closure.
+        world: The processes that share the batch.
     """
     scaler = precision.scaler
     two_passes = optimizer.is_second_order or optimizer.needs_closure
     if clip_grad is not None:
+        if world.active and optimizer.is_second_order:
+            optimizer.average_gradients()  # they are this process's own as yet, and would be clipped differently
         scale = 1.0
         if scaler is not None and two_passes:
             scale = scaler.get_scale()  # such a step takes the scale off by itself

@@ -22,8 +22,8 @@ from grng.training.step import StepRules, train_step
 Batch = Callable[[], tuple[Tensor, Tensor]]
 
 
-def run_once(model: nn.Module, batch: Batch, rules: StepRules) -> None:
-    """Run one forward and backward on a micro-batch.
+def run_once(model: nn.Module, batch: Batch, rules: StepRules) -> bool:
+    """Run one forward and backward on a micro-batch; return whether it left a parameter without a gradient.
 
     Args:
         model: The model, with no optimizer's hooks on it as yet.
@@ -44,10 +44,12 @@ def run_once(model: nn.Module, batch: Batch, rules: StepRules) -> None:
             if rules.precision.name == "fp32" or "not implemented for" not in str(error):
                 raise
             raise rules.precision.unavailable(error) from error
+    unused = any(p.grad is None for p in model.parameters() if p.requires_grad)
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
         for buffer, value in buffers:
             buffer.copy_(value)
+    return unused
 
 
 def compile_ahead(
@@ -77,6 +79,7 @@ def compile_ahead(
         micro_batches=rules.micro_batches,
         clip_grad=rules.clip_grad,
     )
+    synchronised, optimizer.synchronise = optimizer.synchronise, False
     with preserved_rng():
         try:
             train_step(compiled, optimizer, batch, StepClock(device), rules=trial)
@@ -84,6 +87,8 @@ def compile_ahead(
             raise
         except Exception as error:
             raise _cannot_compile(error) from error
+        finally:
+            optimizer.synchronise = synchronised
     model.load_state_dict(weights)
     torch_optimizer.load_state_dict(before)
     optimizer.collect_diagnostics = False

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from grng.errors import GrngError
-from grng.optim import processes
+from grng.optim import blocks, processes, sharing
 from grng.optim.processes import Processes
 from grng.optim.registry import REGISTRY
 from grng.optimizers import create_optimizer
@@ -249,9 +249,27 @@ def step_after(micro_batches: int, wrapper: DistributedDataParallel, optimizer: 
     optimizer.step()
 
 
+SHARED = ("kfac", "kfac, reduce, Newton", "kfac, corrected", "ring", "ring, corrected", "reng")
+
+
+def train_shared(case: Case, rank: int) -> dict[str, Any]:
+    """Train with every refresh shared out, however little work it is; how many this process did is there too."""
+    done: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        done.append(1)
+        return blocks.refresh(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grng.optim.natural.refresh", counted)
+        patch.setattr(sharing, "LEAST_WORK", 0.0)
+        return {**train(case, rank), "refreshes": len(done)}
+
+
 JOBS: dict[str, Callable[[int], Any]] = {"make early": make_early, "train early": train_early, "alone": train_alone}
 JOBS |= {"messages": count_messages, "buckets": sum_in_buckets, "nonsense": step_on_nonsense, "mistakes": make_mistakes}
 JOBS |= {name: partial(train, case) for name, case in CASES.items()}
+JOBS |= {f"{name}; shared": partial(train_shared, CASES[name]) for name in SHARED}
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +313,28 @@ def test_two_processes_equal_one_on_the_joined_batch(name: str, two: list[dict[s
 @pytest.mark.parametrize("name", list(CASES))
 def test_parameters_and_state_are_the_same_in_every_process(name: str, two: list[dict[str, Any]]) -> None:
     assert_same(two[0][name], two[1][name])
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_inverses_are_those_of_one_process_and_the_same_in_all(name: str, two: list[dict[str, Any]]) -> None:
+    mine, theirs = ({**found[f"{name}; shared"]} for found in two)
+    refreshes = [mine.pop("refreshes"), theirs.pop("refreshes")]
+    assert min(refreshes) > 0
+    assert_same(mine, theirs)
+    one = train(CASES[name], None)
+    for key, expected in one["parameters"].items():
+        torch.testing.assert_close(mine["parameters"][key], expected, rtol=1e-8, atol=1e-10)
+    assert mine["diagnostics"] == pytest.approx(one["diagnostics"], rel=1e-6, abs=1e-9)
+
+
+def test_work_is_dealt_out_to_whoever_has_least() -> None:
+    assert sharing.owners([1.0, 8.0, 1.0, 4.0, 2.0], 2) == [1, 0, 1, 1, 1]
+    assert sharing.owners([5.0], 4) == [0]
+    loads = [0.0] * 4
+    works = [float(n**3) for n in range(3, 40)]
+    for load, owner in zip(works, sharing.owners(works, 4), strict=True):
+        loads[owner] += load
+    assert max(loads) - min(loads) <= max(works)
 
 
 def test_a_process_group_may_be_made_after_the_optimizer(two: list[dict[str, Any]]) -> None:

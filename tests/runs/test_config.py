@@ -103,6 +103,8 @@ def test_defaults_are_those_of_the_documented_schema() -> None:
             "verify_data": True,
             "compile": False,
             "channels_last": False,
+            "processes": None,
+            "sync_batchnorm": "auto",
         },
         "output": None,
     }

@@ -23,6 +23,7 @@ class Recording(torch.optim.SGD):
         self.is_second_order = is_second_order
         self.needs_closure = needs_closure
         self.gradient_factor = 1.0
+        self.synchronise = True
         self.collect_diagnostics = False
         self.calls: list[str] = []
         self.observed: tuple[Tensor, Tensor] | None = None
@@ -48,6 +49,9 @@ class Recording(torch.optim.SGD):
             for p, gradient in zip(weights, before, strict=True):
                 p.grad = gradient
         super().step()
+
+    def average_gradients(self) -> None:
+        self.calls.append("average_gradients")
 
     def diagnostics(self) -> dict[str, float]:
         return {}
