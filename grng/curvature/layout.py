@@ -15,7 +15,6 @@ A layer's gradient as a matrix is `[groups, out/groups, features]`, with the bia
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,27 +28,27 @@ def linear_features(values: Tensor) -> Tensor:
 
 def conv_patches(images: Tensor, module: nn.Conv2d) -> Tensor:
     """Cut `[batch, in, h, w]` into the kernel's patches: `[groups, batch, positions, in/groups * kh * kw]`."""
-    padding: Sequence[int]
-    if pads_same(module):
-        images = F.pad(images, _same_padding(images, module))
-        padding = (0, 0)
-    elif isinstance(module.padding, str) or module.padding_mode != "zeros":
-        # string padding can be asymmetric, and unfold pads with zeros only: pad first, as the convolution itself does
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        images = F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
-        padding = (0, 0)
-    else:
-        padding = module.padding
-    if module.kernel_size == (1, 1) and tuple(padding) == (0, 0):
+    images, padding = padded(images, module)
+    if module.kernel_size == (1, 1) and padding == (0, 0):
         step_h, step_w = module.stride
         patches = images[:, :, ::step_h, ::step_w].flatten(2)
     else:
-        patches = F.unfold(
-            images, module.kernel_size, dilation=module.dilation, padding=tuple(padding), stride=module.stride
-        )
+        patches = F.unfold(images, module.kernel_size, dilation=module.dilation, padding=padding, stride=module.stride)
     batch, features, positions = patches.shape
     groups = module.groups
     return patches.view(batch, groups, features // groups, positions).permute(1, 0, 3, 2)
+
+
+def padded(images: Tensor, module: nn.Conv2d) -> tuple[Tensor, tuple[int, int]]:
+    """Return the images, padded where zeros alike on both sides are not all, and the padding that is left to do."""
+    if pads_same(module):
+        return F.pad(images, _same_padding(images, module)), (0, 0)
+    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+        # string padding can be asymmetric, and unfold pads with zeros only: pad first, as the convolution itself does
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        return F.pad(images, module._reversed_padding_repeated_twice, mode=mode), (0, 0)
+    height, width = module.padding
+    return images, (height, width)
 
 
 def pads_same(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ For cotangents u_b (the gradient of sample b's loss with respect to the model's 
 Σ_{b∈j} J_bᵀ u_b. Three ways, the first that applies:
 
 1. Linear and Conv2d: one batched product of layer inputs and output gradients, Σ_{b∈j} Σ_t e_bt a_btᵀ, at the cost of
-   a weight gradient whatever the number of rows;
+   a weight gradient whatever the number of rows (of large pictures without cutting patches: `conv_rows`);
 2. what meets the batch elementwise (norms' scale and shift, position tables, class tokens, layer scales): `broadcast`;
 3. anything else (tied weights, subclasses that transform their weight, embeddings): a backward for every group, exact
    and dear.
@@ -23,10 +23,12 @@ from torch import Tensor, nn
 
 from grng.curvature.broadcast import MeetingPoint, meeting_points
 from grng.curvature.capture import Use
+from grng.curvature.conv_rows import convolution_rows, suits
 from grng.curvature.layers import Layer
 from grng.curvature.precision import wide_dtype
 from grng.curvature.reach import other_forward
 from grng.curvature.sample_groups import SampleGroups
+from grng.curvature.scratch import Scratch
 
 Pull = Callable[[list[Any], Tensor], Sequence[Tensor | None]]
 RowGradients = dict[nn.Parameter, Tensor]
@@ -41,6 +43,8 @@ def row_gradients(
     uses: Mapping[str, Sequence[Use]],
     groups: SampleGroups,
     pull: Pull,
+    scratch: Scratch | None = None,
+    part: int = 0,
 ) -> RowGradients:
     """Return Σ_{b∈j} J_bᵀ u_b for every group j.
 
@@ -52,6 +56,8 @@ def row_gradients(
         uses: What the hooks captured in this forward, by layer name.
         groups: The groups of samples.
         pull: `(inputs, cotangent)` to the gradients of the outputs, keeping the graph.
+        scratch: Memory in which rows may be returned: those of an earlier call with the same `part` are gone.
+        part: Which of the step's micro-batches this is.
 
     Returns:
         `[rows, *shape]` by parameter, in float32 or better; a parameter that the outputs do not depend on is missing.
@@ -80,7 +86,8 @@ def row_gradients(
     dear = [p for p in parameters if p not in by_product and p not in points]
     for layer in ready:
         pairs = [(use, next(gradients)) for use in uses[layer.name]]
-        found_rows = _product_rows(layer, [(use.inputs, use.restore(e)) for use, e in pairs if e is not None], groups)
+        there = [(use.inputs, use.restore(e)) for use, e in pairs if e is not None]
+        found_rows = _product_rows(layer, there, groups, scratch if len(there) == 1 else None, part)
         if found_rows is None:
             dear += [p for p in layer.parameters if p in wanted]
         else:
@@ -94,18 +101,25 @@ def row_gradients(
     return rows | _backward_rows(cotangent, dear, groups, pull)
 
 
-def _product_rows(layer: Layer, pairs: Sequence[tuple[Tensor, Tensor]], groups: SampleGroups) -> RowGradients | None:
+def _product_rows(
+    layer: Layer, pairs: Sequence[tuple[Tensor, Tensor]], groups: SampleGroups, scratch: Scratch | None, part: int
+) -> RowGradients | None:
     """Rows of weight and bias; None where a use of the layer has no batch to be cut."""
-    batch, dtype = groups.batch, wide_dtype(layer.weight)
+    dtype, count = wide_dtype(layer.weight), len(groups.sizes)
     rows: RowGradients = {}
     for inputs, gradient in pairs:
-        a = layer.input_rows(inputs.to(dtype), batch=batch, samples=batch)
-        e = layer.gradient_rows(gradient.to(dtype), batch=batch, samples=batch)
-        if a.shape[1] != batch or e.shape[1] != batch:
-            return None
-        found = {layer.weight: groups.products(e, a).reshape(len(groups.sizes), *layer.weight.shape)}
+        inputs, gradient = inputs.to(dtype), gradient.to(dtype)
+        e = layer.gradient_rows(gradient, batch=groups.batch, samples=groups.batch)
+        if isinstance(layer.module, nn.Conv2d) and suits(layer.module, gradient, groups):
+            found = {layer.weight: convolution_rows(layer.module, inputs, gradient, groups)}
+        else:
+            a = layer.input_rows(inputs, batch=groups.batch, samples=groups.batch)
+            if a.shape[1] != groups.batch or e.shape[1] != groups.batch:
+                return None
+            products = groups.products(e, a, scratch=scratch, key=(layer.weight, part))
+            found = {layer.weight: products.reshape(count, *layer.weight.shape)}
         if layer.bias is not None:
-            found[layer.bias] = groups.sums(e.sum(dim=2).transpose(0, 1)).reshape(len(groups.sizes), -1)
+            found[layer.bias] = groups.sums(e.sum(dim=2).transpose(0, 1)).reshape(count, -1)
         rows = {p: rows[p] + found[p] if p in rows else found[p] for p in found}
     return rows
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+
+from grng.curvature.scratch import Scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,27 @@ class SampleGroups:
             total[groups.to(values.device)] = values[samples.to(values.device)].sum(dim=1)
         return total
 
-    def products(self, left: Tensor, right: Tensor) -> Tensor:
+    def products(self, left: Tensor, right: Tensor, *, scratch: Scratch | None = None, key: Hashable = None) -> Tensor:
         """Sum the outer products of two sets of rows over the samples of every group and over shared positions.
 
         Args:
             left: `[layer groups, batch, shared, out]`.
             right: `[layer groups, batch, shared, features]`.
+            scratch: Memory for the result, where it can be written there at once.
+            key: Under which it is kept there.
 
         Returns:
             `[rows, layer groups, out, features]`.
         """
         layers, _, shared, out = left.shape
-        features = right.shape[-1]
+        features, rows = right.shape[-1], len(self.sizes)
         if len(set(self.sizes)) == 1:
-            each = left.reshape(layers, len(self.sizes), -1, out).mT @ right.reshape(
-                layers, len(self.sizes), -1, features
-            )
-            return each.transpose(0, 1)
+            across = left.reshape(layers * rows, -1, out).mT, right.reshape(layers * rows, -1, features)
+            if scratch is None:
+                each = torch.bmm(*across)
+            else:
+                each = torch.bmm(*across, out=scratch.take(key, (layers * rows, out, features), left))
+            return each.reshape(layers, rows, out, features).transpose(0, 1)
         total = left.new_empty(len(self.sizes), layers, out, features)
         for groups, samples in self.blocks():
             flat = samples.reshape(-1).to(left.device)

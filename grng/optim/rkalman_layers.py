@@ -26,6 +26,7 @@ from grng.curvature.coverage import Coverage
 from grng.curvature.layers import Layer, find_layers
 from grng.curvature.precision import wide
 from grng.curvature.row_gradients import RowGradients
+from grng.curvature.scratch import Scratch
 from grng.optim.adamw_rule import adamw_step
 from grng.optim.rkalman_filter import Tensors
 from grng.optim.rkalman_posterior import Posterior
@@ -53,7 +54,8 @@ class LayerFilter:
         self.lr: float = values["lr"]
         self.other_lr: float = values["other_lr"]
         self.failed_solves = 0
-        self._gathered = GatheredRows()
+        self._scratch = Scratch()
+        self._gathered = GatheredRows(self._scratch)
         self._partition = Partition((), {})
         self._dampings: list[float] = []
 
@@ -86,13 +88,13 @@ class LayerFilter:
 
     def forget(self) -> None:
         """Forget the rows of the coming step; those of the last steps stay."""
-        self._gathered = GatheredRows()
+        self._gathered = GatheredRows(self._scratch)
 
     def step(self, optimizer: RKalman) -> None:
         """Push the observed rows, precondition, move; AdamW for the rest."""
         weights = [layer.weight for layer in optimizer.watched]
         rows, sizes = self._gathered.merged(self.rows, optimizer.processes, weights)
-        self._gathered, self._dampings = GatheredRows(), []
+        self._gathered, self._dampings = GatheredRows(self._scratch), []
         vectors: Tensors = {}
         for group in optimizer.param_groups:
             gradients = {p: p.grad.detach() for p in group["params"] if p.grad is not None}

@@ -21,6 +21,8 @@ from grng.optim.rkalman_rows import positive_factor
 
 States = MutableMapping[Any, Any]
 
+PIECE = 2**14  # columns of the rows that are read at a time
+
 
 class Posterior:
     """Keeps rows by parameter, and filters vectors with them.
@@ -59,8 +61,8 @@ class Posterior:
         for p, vector in vectors.items():
             state = self._states[p]
             if p in finite:
-                self._push(state, finite[p], scales)
-            if "rows" in state:
+                products[p] = self._push(state, finite[p], scales, vector.flatten())
+            elif "rows" in state:
                 products[p] = state["rows"] @ vector.flatten().to(state["rows"].dtype)
         weights = self._solve(products)
         return {
@@ -68,8 +70,8 @@ class Posterior:
             for p, vector in vectors.items()
         }
 
-    def _push(self, state: dict[str, Any], rows: Tensor, scales: Tensor) -> None:
-        """Overwrite the oldest block by these rows over √(group size), and bring H Hᵀ up to date."""
+    def _push(self, state: dict[str, Any], rows: Tensor, scales: Tensor, vector: Tensor) -> Tensor:
+        """Overwrite the oldest block by these rows over √(group size), bring H Hᵀ up to date, and return H V."""
         if "rows" not in state:
             total = self._memory * self._rows
             state["rows"] = rows.new_zeros(total, rows.shape[1])
@@ -77,15 +79,23 @@ class Posterior:
             state["filled"] = [0] * self._memory
             state["block"] = 0
         start, end = state["block"] * self._rows, (state["block"] + 1) * self._rows
-        block = state["rows"][start:end]
-        torch.mul(rows, scales, out=block[: len(rows)])
-        if len(rows) < self._rows:
+        products, sums = (
+            state["rows"].new_zeros(len(state["rows"]), self._rows),
+            state["rows"].new_zeros(len(state["rows"])),
+        )
+        # piece by piece, so that what is read for H Hᵀ is still in the cache for H V
+        for first in range(0, rows.shape[1], PIECE):
+            kept = state["rows"][:, first : first + PIECE]
+            block = kept[start:end]
+            torch.mul(rows[:, first : first + PIECE], scales, out=block[: len(rows)])
             block[len(rows) :] = 0.0
-        products = state["rows"] @ block.mT
+            products.addmm_(kept, block.mT)
+            sums.addmv_(kept, vector[first : first + PIECE].to(kept.dtype))
         state["gram"][:, start:end] = products
         state["gram"][start:end] = products.mT
         state["filled"][state["block"]] = len(rows)
         state["block"] = (state["block"] + 1) % self._memory
+        return sums
 
     def _solve(self, products: Mapping[nn.Parameter, Tensor]) -> dict[nn.Parameter, Tensor]:
         """Return (H Hᵀ + λ I)⁻¹ H V, `[k·r]` each; a parameter whose system cannot be solved is missing."""

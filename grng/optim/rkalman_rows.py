@@ -13,6 +13,7 @@ from grng.curvature.layers import Layer
 from grng.curvature.precision import wide_dtype
 from grng.curvature.row_gradients import RowGradients, row_gradients
 from grng.curvature.sample_groups import SampleGroups, merge_plan
+from grng.curvature.scratch import Scratch
 from grng.optim.processes import Processes, unequal_observations
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ class GatheredRows:
 
     Every micro-batch gives up to `limit` rows; `merged` adds neighbouring ones up to `limit` for the whole step, which
     are the rows of the joined batch where `limit` divides the micro-batches.
+
+    Args:
+        scratch: Memory for the rows, which are then good until the next step's are gathered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch | None = None) -> None:
+        self._scratch = scratch
         self.sizes: list[int] = []
         self._parts: list[tuple[int, RowGradients]] = []
 
@@ -62,6 +67,8 @@ class GatheredRows:
             uses=optimizer.take_uses(),
             groups=groups,
             pull=lambda inputs, u: optimizer.gradients_of_outputs(outputs, inputs, u),
+            scratch=self._scratch,
+            part=len(self._parts),
         )
         self.sizes += groups.sizes
         self._parts.append((len(groups.sizes), rows))

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from grng.curvature.precision import wide, wide_zeros
-from grng.curvature.row_gradients import RowGradients
+from grng.curvature.scratch import Scratch
+from grng.optim.rkalman_columns import columns_of, spread, weighted_sums
 from grng.optim.rkalman_filter import GlobalFilter, Tensors
 from grng.optim.rkalman_rows import GatheredRows, positive_factor
 
@@ -38,7 +39,8 @@ class SamplesFilter(GlobalFilter):
         self.rows: int = values["rows"]
         self.noise: float = values["noise"]
         self.failed_solves = 0
-        self._gathered = GatheredRows()
+        self._scratch = Scratch()
+        self._gathered = GatheredRows(self._scratch)
 
     def observe(self, optimizer: RKalman, outputs: Tensor, targets: Tensor) -> None:
         """Gather Σ_{b∈j} ∇ℓ_b (which is −h_j)."""
@@ -48,7 +50,7 @@ class SamplesFilter(GlobalFilter):
 
     def forget(self) -> None:
         """Forget the rows."""
-        self._gathered = GatheredRows()
+        self._gathered = GatheredRows(self._scratch)
 
     def steps(self, optimizer: RKalman, gradients: Tensors, covariance: Tensors) -> Tensors:
         """Return Δθ / lr = P Hᵀ S⁻¹ ν, and lower P."""
@@ -57,8 +59,9 @@ class SamplesFilter(GlobalFilter):
         self.forget()
         rows = {p: rows[p] for p in gradients if p in rows}
         noise = self.noise * torch.tensor(sizes, dtype=torch.float64)
-        spread = _spread(rows, covariance, like=noise)
-        innovation_variance = spread + torch.diag(noise.to(spread.device))
+        every = columns_of(rows, covariance)
+        products = spread(every, self._scratch, like=noise)
+        innovation_variance = products + torch.diag(noise.to(products.device))
         factor = positive_factor(innovation_variance)
         if optimizer.collect_diagnostics:
             self.last = {
@@ -70,19 +73,24 @@ class SamplesFilter(GlobalFilter):
             self.failed_solves += 1
             return {p: wide_zeros(p) for p in gradients}
         weights = torch.cholesky_solve(noise.to(factor.device)[:, None], factor)[:, 0]  # S⁻¹ ν
-        # a product with the small inverse costs far less than a triangular solve of every weight
-        inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
+        asked: dict[str, Tensor] = {}
+        if self.update == "joint":
+            # L⁻¹, since the squares of L⁻¹ H add up to diag(Hᵀ S⁻¹ H): a product with the small inverse costs far less
+            # than a triangular solve of every weight
+            identity = torch.eye(len(factor)).to(factor)
+            asked["rotation"] = torch.linalg.solve_triangular(factor, identity, upper=False)
+        elif self.update == "information":
+            asked["scales"] = 1.0 / noise
         steps = {p: wide_zeros(p) for p in gradients}
-        for p, found in rows.items():
-            matrix = found.reshape(len(found), -1)  # a scalar parameter has rows of one entry
-            total = (weights.to(matrix.dtype) @ matrix).reshape(p.shape)
-            steps[p] = -(covariance[p] * total)
-            if self.update == "joint":
-                half = inverse.to(matrix.dtype) @ matrix  # L⁻¹ H, whose squares add up to diag(Hᵀ S⁻¹ H)
-                self.lower([covariance[p]], [covariance[p].square() * half.square().sum(dim=0).reshape(p.shape)])
-            elif self.update == "information":
-                precisions = (1.0 / noise).to(matrix)
-                self.inform([covariance[p]], [(precisions @ matrix.square()).reshape(p.shape)])
+        falls: Tensors = {}
+        for columns in every:
+            total, squares = weighted_sums(columns, weights, self._scratch, **asked)
+            steps |= columns.split(total.mul_(columns.variances).neg_())
+            if squares is not None:
+                joint = self.update == "joint"
+                falls |= columns.split(squares * columns.variances.square() if joint else squares)
+        lower = self.lower if self.update == "joint" else self.inform
+        lower([covariance[p] for p in falls], list(falls.values()))
         return steps
 
     def state(self) -> dict[str, Any]:
@@ -92,13 +100,3 @@ class SamplesFilter(GlobalFilter):
     def load_state(self, saved: Mapping[str, Any]) -> None:
         """Load the count of failed solves."""
         self.failed_solves = int(saved["failed_solves"])
-
-
-def _spread(rows: RowGradients, covariance: Tensors, *, like: Tensor) -> Tensor:
-    """Return H P Hᵀ, `[rows, rows]` in float64."""
-    total = torch.zeros(len(like), len(like), dtype=torch.float64)
-    for p, found in rows.items():
-        matrix = found.reshape(len(found), -1)  # a scalar parameter has rows of one entry
-        scaled = matrix * covariance[p].sqrt().reshape(-1)
-        total = total.to(p.device) + (scaled @ scaled.mT).double()
-    return total
