@@ -148,7 +148,7 @@ def precondition_exact(
     Args:
         state: The layer's state.
         matrix: V, `[groups, out, in]`.
-        damping: λ, a scalar tensor.
+        damping: λ, a scalar tensor or `[groups, 1, 1]`.
         eigenvalues: S, `[groups, out, in]`; None for s_G s_Aᵀ.
     """
     vectors_a, vectors_g = state["A_vectors"], state["G_vectors"]

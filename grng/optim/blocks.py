@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from grng.curvature.eigenvalues import SquaredGradients, carry_over
@@ -17,7 +18,6 @@ from grng.curvature.kronecker import (
     refresh_inverses,
 )
 from grng.curvature.layers import Layer
-from grng.curvature.layout import join_matrix, split_matrix
 from grng.curvature.precision import wide_dtype
 from grng.optim.fisher import corrected_average, move_averages
 from grng.optim.processes import Processes
@@ -73,17 +73,34 @@ def _no_squares(layer: Layer) -> Tensor:
 
 
 def direction(
-    layer: Layer, state: dict[str, Any], vectors: Sequence[Tensor], settings: KroneckerSettings
-) -> list[Tensor]:
-    """Return −(block)⁻¹ V for the layer's weight and, where it has one, bias."""
-    matrix = join_matrix(vectors[0], vectors[1] if layer.bias is not None else None, layer.groups)
-    if "G_inverse" in state:
-        step = precondition_factored(state, matrix)
-    elif "G_vectors" in state:
-        step = precondition_exact(
-            state, matrix, state["damping"], corrected_average(state, "eigenvalues", settings.ema)
-        )
-    else:  # never observed (used outside of the observed outputs): there is no metric to speak of but the identity
-        step = matrix
-    weight, bias = split_matrix(step.neg(), layer.weight.shape, has_bias=layer.bias is not None)
-    return [weight] if bias is None else [weight, bias]
+    states: Sequence[dict[str, Any]], matrix: Tensor, settings: KroneckerSettings, dampings: Sequence[Tensor]
+) -> Tensor:
+    """Return −(block)⁻¹ V for one layer, or for layers of one shape as if they were groups of one.
+
+    Args:
+        states: The layers' states, all with the same form of curvature.
+        matrix: V, `[layers · groups, out, in]`.
+        settings: Of the optimizer.
+        dampings: λ of every layer, read where the form is the exact one.
+    """
+    if "G_inverse" in states[0]:
+        return precondition_factored(_joined(states, _FACTORED), matrix).neg_()
+    if "G_vectors" in states[0]:
+        groups = len(matrix) // len(states)
+        damping = torch.stack(list(dampings)).repeat_interleave(groups)[:, None, None]
+        averages = [corrected_average(state, "eigenvalues", settings.ema) for state in states]
+        eigenvalues = [average for average in averages if average is not None]
+        return precondition_exact(
+            _joined(states, _EXACT), matrix, damping, torch.cat(eigenvalues) if eigenvalues else None
+        ).neg_()
+    return matrix.neg()  # never observed (used outside of the observed outputs): there is no metric but the identity
+
+
+_FACTORED = ("A_inverse", "G_inverse", "bias_inverse")
+_EXACT = ("A_values", "A_vectors", "G_values", "G_vectors")
+
+
+def _joined(states: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any]:
+    if len(states) == 1:
+        return states[0]
+    return {key: torch.cat([state[key] for state in states]) for key in keys if key in states[0]}

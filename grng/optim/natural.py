@@ -27,8 +27,11 @@ from grng.optim.gather import Statistics
 from grng.optim.joining import join_statistics
 from grng.optim.layerwise import LayerwiseOptimizer
 from grng.optim.sharing import refresh_shared, worthwhile
+from grng.optim.stacks import Stack, stacked
 from grng.optim.units import Unit
 from grng.optim.update import move, nesterov, normalise, trust_region
+
+Move = tuple[Stack, Tensor, Tensor]  # units of one shape, their V, and their step δ
 
 
 class NaturalGradient(LayerwiseOptimizer):
@@ -89,21 +92,12 @@ class NaturalGradient(LayerwiseOptimizer):
         units = [unit for unit in self._partition.units if unit.key in vectors and self._steps_itself(unit)]
         mixed = self._momenta(units, vectors, group_of)
         self._refresh_blocks([unit for unit in units if unit.layer is not None], group_of, statistics)
-        steps = [self._unit_step(unit, mixed, group_of[unit.key]) for unit in units]
+        moves = [self._move(stack, mixed, group_of) for stack in stacked(units, self.state, mixed)]
         if self.settings.step_norm == "rms":
-            normalise(steps)
-        directions = {
-            p: step.to(mixed[p].dtype)
-            for unit, own in zip(units, steps, strict=True)
-            for p, step in zip(unit.parameters, own, strict=True)
-        }
-        if self.settings.kl_clip is not None and directions:
-            rates = [group_of[p]["lr"] for p in directions]
-            scale = trust_region(
-                list(directions.values()), [mixed[p] for p in directions], rates, self.settings.kl_clip
-            )
-            steps_of_all = list(directions.values())
-            torch._foreach_mul_(steps_of_all, [scale.to(step.dtype) for step in steps_of_all])
+            normalise([[row] for stack, _, step in moves for row in stack.rows(step)])
+        if self.settings.kl_clip is not None and moves:
+            self._clip(moves, group_of, self.settings.kl_clip)
+        directions = {p: step for stack, _, steps in moves for p, step in stack.scatter(steps).items()}
         for group in self.param_groups:
             members = [p for p in group["params"] if p in directions]
             own = [directions[p] for p in members]
@@ -126,10 +120,31 @@ class NaturalGradient(LayerwiseOptimizer):
             every.update(zip(members, mixed, strict=True))
         return every
 
-    def _unit_step(self, unit: Unit, mixed: dict[nn.Parameter, Tensor], group: dict[str, Any]) -> list[Tensor]:
-        if unit.layer is None:
-            return [self._diagonal_step(unit, mixed[unit.key], group)]
-        return direction(unit.layer, self.state[unit.key], [mixed[p] for p in unit.parameters], self.settings)
+    def _move(
+        self, stack: Stack, mixed: dict[nn.Parameter, Tensor], group_of: dict[nn.Parameter, dict[str, Any]]
+    ) -> Move:
+        vectors = stack.gather(mixed)
+        states = [self.state[unit.key] for unit in stack.units]
+        if stack.units[0].layer is None:
+            for unit in stack.units:
+                self._refresh_diagonal(unit, group_of[unit.key])
+            return stack, vectors, self._diagonal_step(states, vectors).contiguous()
+        dampings = [state["damping"] for state in states if "damping" in state]
+        steps = direction(states, vectors, self.settings, dampings)
+        return stack, vectors, steps.to(vectors.dtype).contiguous()  # so that rows are views
+
+    def _clip(self, moves: Sequence[Move], group_of: dict[nn.Parameter, dict[str, Any]], clip: float) -> None:
+        """Scale all steps, in place, to stay inside the trust region."""
+        pairs: list[tuple[Tensor, Tensor, float]] = []
+        for stack, vectors, steps in moves:
+            rates = {p: group_of[p]["lr"] for unit in stack.units for p in unit.parameters}
+            if len(set(rates.values())) == 1:
+                pairs.append((steps, vectors, next(iter(rates.values()))))
+            else:
+                own, of_vectors = stack.scatter(steps), stack.scatter(vectors)
+                pairs += [(own[p], of_vectors[p], rate) for p, rate in rates.items()]
+        scale = trust_region(*zip(*pairs, strict=True), clip)
+        torch._foreach_mul_([steps for _, _, steps in moves], [scale.to(steps.dtype) for _, _, steps in moves])
 
     def _refresh_blocks(
         self, units: Sequence[Unit], group_of: dict[nn.Parameter, dict[str, Any]], statistics: Statistics
@@ -167,15 +182,19 @@ class NaturalGradient(LayerwiseOptimizer):
         groups = [layer.groups for layer in layers]
         return refresh_shared(states, groups, one, processes, exact=self.settings.damping_form == "exact")
 
-    def _diagonal_step(self, unit: Unit, vector: Tensor, group: dict[str, Any]) -> Tensor:
+    def _refresh_diagonal(self, unit: Unit, group: dict[str, Any]) -> None:
         state = self.state[unit.key]
         if self._damping_each_step() or "damping" not in state or self.steps % self.settings.inverse_interval == 0:
-            state["damping"] = self._damping(unit, group).to(vector.device)
-        fisher = corrected_average(state, "fisher", self.settings.ema)
-        if fisher is None:  # never observed: see blocks.direction
-            return -vector
-        damped: Tensor = fisher + state["damping"].to(fisher.dtype)
-        return -vector / damped
+            state["damping"] = self._damping(unit, group).to(unit.key.device)
+
+    def _diagonal_step(self, states: Sequence[dict[str, Any]], vectors: Tensor) -> Tensor:
+        averages = [corrected_average(state, "fisher", self.settings.ema) for state in states]
+        observed = [average for average in averages if average is not None]
+        if not observed:  # see blocks.direction
+            return -vectors
+        fisher = torch.stack(observed)
+        dampings = torch.stack([state["damping"] for state in states]).to(fisher.dtype)
+        return (vectors / fisher.add_(dampings.reshape(-1, *(1,) * (fisher.dim() - 1)))).neg_()
 
     # --- what is reported and saved
 
