@@ -49,7 +49,6 @@ class MeetingPoint:
         product = _RULES[self.node.name()](self.node, self.index, gradient)
         if product is None:
             return None
-        by_group = groups.sums(product)
         if self.node.name() in _CHANNELS_FIRST:
             view: tuple[int, ...] = (parameter.shape[0], *(1,) * (product.dim() - 2))
         elif parameter.dim() < product.dim():
@@ -59,7 +58,8 @@ class MeetingPoint:
         else:
             return None  # the parameter has a dimension of its own where the batch should be
         view = (1,) * (product.dim() - 1 - len(view)) + view
-        return by_group.sum_to_size(by_group.shape[0], *view).reshape(by_group.shape[0], *parameter.shape)
+        # positions first: what is left for the samples is small
+        return groups.sums(product.sum_to_size(groups.batch, *view)).reshape(-1, *parameter.shape)
 
 
 def meeting_points(root: Any, parameters: Sequence[nn.Parameter]) -> dict[nn.Parameter, list[MeetingPoint]]:
@@ -166,7 +166,8 @@ def _affine(index: int, gradient: Tensor, statistics: Callable[[], tuple[Tensor,
     if index != 1:
         return None  # the parameter is what is normalised
     inputs, mean, scale = statistics()
-    return gradient * ((wide(inputs.detach()) - wide(mean)) * wide(scale))
+    normalised = wide(inputs.detach()) - wide(mean)
+    return normalised.mul_(wide(scale)).mul_(gradient)  # in place: these are as large as the activations
 
 
 _RULES: dict[str, Rule] = {

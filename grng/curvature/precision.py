@@ -34,9 +34,12 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def inner_product(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Return Σ ⟨l, r⟩ over the pairs of tensors, a scalar of float64."""
-    products = torch._foreach_mul(list(left), list(right))
-    if len({product.dtype for product in products}) == 1:
-        # one sum over all costs less than one a tensor
-        return torch.cat([product.reshape(-1) for product in products]).sum(dtype=torch.float64)
-    return torch.stack([product.sum(dtype=torch.float64) for product in products]).sum()
+    """Return Σ ⟨l, r⟩ over the pairs of tensors, a scalar of float64; each pair is summed in its own precision.
+
+    Without a tensor of products, which would take longer to get than the sum.
+    """
+    sums: list[Tensor] = []
+    for one, other in zip(left, right, strict=True):
+        kind = torch.promote_types(one.dtype, other.dtype)
+        sums.append(torch.dot(one.reshape(-1).to(kind), other.reshape(-1).to(kind)).double())
+    return torch.stack(sums).sum()

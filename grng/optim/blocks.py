@@ -72,8 +72,42 @@ def _no_squares(layer: Layer) -> Tensor:
     return layer.weight.new_zeros(shape, dtype=wide_dtype(layer.weight))
 
 
+class Joined:
+    """Inverses or eigenbases of a stack's layers one behind the other, kept until one of them is another tensor."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, str], tuple[list[Tensor], Tensor]] = {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Joined, ())  # made anew from the state where it is needed
+
+    def of(self, states: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any]:
+        """Return what stands under `keys` in a state; of many states, joined in the first dimension."""
+        if len(states) == 1:
+            return states[0]
+        return {key: self._one(key, states) for key in keys if key in states[0]}
+
+    def _one(self, key: str, states: Sequence[dict[str, Any]]) -> Tensor:
+        parts: list[Tensor] = [state[key] for state in states]
+        place = (id(states[0]), key)  # a guess, which the tensors themselves confirm
+        held, joined = self._held.get(place, ([], parts[0]))
+        if len(held) != len(parts) or any(old.shape != new.shape for old, new in zip(held, parts, strict=True)):
+            joined = torch.cat(parts)
+        else:
+            ends = zip(held, parts, joined.chunk(len(parts)), strict=True)
+            for old, new, slot in ends:
+                if old is not new:
+                    slot.copy_(new)
+        self._held[place] = parts, joined
+        return joined
+
+
 def direction(
-    states: Sequence[dict[str, Any]], matrix: Tensor, settings: KroneckerSettings, dampings: Sequence[Tensor]
+    states: Sequence[dict[str, Any]],
+    matrix: Tensor,
+    settings: KroneckerSettings,
+    dampings: Sequence[Tensor],
+    joined: Joined,
 ) -> Tensor:
     """Return −(block)⁻¹ V for one layer, or for layers of one shape as if they were groups of one.
 
@@ -82,25 +116,19 @@ def direction(
         matrix: V, `[layers · groups, out, in]`.
         settings: Of the optimizer.
         dampings: λ of every layer, read where the form is the exact one.
+        joined: Keeps what is put together.
     """
     if "G_inverse" in states[0]:
-        return precondition_factored(_joined(states, _FACTORED), matrix).neg_()
+        return precondition_factored(joined.of(states, _FACTORED), matrix).neg_()
     if "G_vectors" in states[0]:
         groups = len(matrix) // len(states)
         damping = torch.stack(list(dampings)).repeat_interleave(groups)[:, None, None]
         averages = [corrected_average(state, "eigenvalues", settings.ema) for state in states]
-        eigenvalues = [average for average in averages if average is not None]
-        return precondition_exact(
-            _joined(states, _EXACT), matrix, damping, torch.cat(eigenvalues) if eigenvalues else None
-        ).neg_()
+        measured = [average for average in averages if average is not None]
+        eigenvalues = torch.cat(measured) if measured else None
+        return precondition_exact(joined.of(states, _EXACT), matrix, damping, eigenvalues).neg_()
     return matrix.neg()  # never observed (used outside of the observed outputs): there is no metric but the identity
 
 
 _FACTORED = ("A_inverse", "G_inverse", "bias_inverse")
 _EXACT = ("A_values", "A_vectors", "G_values", "G_vectors")
-
-
-def _joined(states: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any]:
-    if len(states) == 1:
-        return states[0]
-    return {key: torch.cat([state[key] for state in states]) for key in keys if key in states[0]}

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from grng.curvature.inverse import NewtonReport
 from grng.curvature.precision import wide, wide_zeros
 from grng.optim.adamw_rule import adamw_step
-from grng.optim.blocks import correct_eigenvalues, direction, has_inverse, refresh
+from grng.optim.blocks import Joined, correct_eigenvalues, direction, has_inverse, refresh
 from grng.optim.fisher import corrected_average
 from grng.optim.gather import Statistics
+from grng.optim.groups import ParamsInput
 from grng.optim.joining import join_statistics
 from grng.optim.layerwise import LayerwiseOptimizer
+from grng.optim.settings import KroneckerSettings
 from grng.optim.sharing import refresh_shared, worthwhile
 from grng.optim.stacks import Stack, stacked
 from grng.optim.units import Unit
@@ -49,6 +51,19 @@ class NaturalGradient(LayerwiseOptimizer):
 
     failed_inversions: int = 0
     _reports: Sequence[NewtonReport] = ()
+
+    def __init__(
+        self,
+        model: nn.Module,
+        params: ParamsInput,
+        defaults: dict[str, Any],
+        settings: KroneckerSettings,
+        *,
+        likelihood: str,
+        seed: int,
+    ) -> None:
+        super().__init__(model, params, defaults, settings, likelihood=likelihood, seed=seed)
+        self._joined = Joined()
 
     # --- what subclasses say
 
@@ -130,7 +145,7 @@ class NaturalGradient(LayerwiseOptimizer):
                 self._refresh_diagonal(unit, group_of[unit.key])
             return stack, vectors, self._diagonal_step(states, vectors).contiguous()
         dampings = [state["damping"] for state in states if "damping" in state]
-        steps = direction(states, vectors, self.settings, dampings)
+        steps = direction(states, vectors, self.settings, dampings, self._joined)
         return stack, vectors, steps.to(vectors.dtype).contiguous()  # so that rows are views
 
     def _clip(self, moves: Sequence[Move], group_of: dict[nn.Parameter, dict[str, Any]], clip: float) -> None:

@@ -74,8 +74,8 @@ KFAC_FACTORS = (
         "kfac",
         "a convolution's dilation forgotten",
         LAYOUT,
-        "dilation=module.dilation, padding=tuple(padding)",
-        "dilation=1, padding=tuple(padding)",
+        "dilation=module.dilation, padding=padding",
+        "dilation=1, padding=padding",
         (FACTORS,),
     ),
     Mutant(

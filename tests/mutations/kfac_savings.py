@@ -289,4 +289,20 @@ KFAC_SAVINGS = (
         "if True:",
         OF_UNSEEN,
     ),
+    Mutant(
+        "kfac",
+        "inverses of equal layers are joined once and for all",
+        "grng/optim/blocks.py",
+        "if old is not new:",
+        "if False:",
+        ("tests/optim/test_stacks.py",),
+    ),
+    Mutant(
+        "kfac",
+        "a layer without a bias is put with those that have one",
+        "grng/optim/stacks.py",
+        "return layer.weight.shape, layer.bias is not None, layer.groups",
+        "return layer.weight.shape, layer.groups",
+        ("tests/optim/test_stacks.py",),
+    ),
 )
