@@ -45,7 +45,7 @@ def convolution_rows(module: nn.Conv2d, inputs: Tensor, gradient: Tensor, groups
     images, padding = padded(inputs, module)
     rows = len(groups.sizes)
     shape = (rows * module.out_channels, *module.weight.shape[1:])
-    found = conv2d_weight(
+    found: Tensor = conv2d_weight(
         _side_by_side(images, rows),
         shape,
         _side_by_side(gradient, rows),

@@ -158,7 +158,9 @@ class NaturalGradient(LayerwiseOptimizer):
             else:
                 own, of_vectors = stack.scatter(steps), stack.scatter(vectors)
                 pairs += [(own[p], of_vectors[p], rate) for p, rate in rates.items()]
-        scale = trust_region(*zip(*pairs, strict=True), clip)
+        scale = trust_region(
+            [step for step, _, _ in pairs], [vector for _, vector, _ in pairs], [rate for _, _, rate in pairs], clip
+        )
         torch._foreach_mul_([steps for _, _, steps in moves], [scale.to(steps.dtype) for _, _, steps in moves])
 
     def _refresh_blocks(

@@ -79,13 +79,12 @@ class Posterior:
             state["filled"] = [0] * self._memory
             state["block"] = 0
         start, end = state["block"] * self._rows, (state["block"] + 1) * self._rows
-        products, sums = (
-            state["rows"].new_zeros(len(state["rows"]), self._rows),
-            state["rows"].new_zeros(len(state["rows"])),
-        )
+        kept_rows: Tensor = state["rows"]
+        products = kept_rows.new_zeros(len(kept_rows), self._rows)
+        sums = kept_rows.new_zeros(len(kept_rows))
         # piece by piece, so that what is read for H Hᵀ is still in the cache for H V
         for first in range(0, rows.shape[1], PIECE):
-            kept = state["rows"][:, first : first + PIECE]
+            kept = kept_rows[:, first : first + PIECE]
             block = kept[start:end]
             torch.mul(rows[:, first : first + PIECE], scales, out=block[: len(rows)])
             block[len(rows) :] = 0.0
