@@ -1,0 +1,144 @@
+"""Paired differences: is there anything?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from grng.statistics.checks import finite, pairs
+from grng.statistics.corrections import SIGNIFICANCE, holm
+from grng.statistics.intervals import Interval, IntervalKind, mean_interval
+
+EXACT_LIMIT = 20
+"""Up to so many pairs all 2^n sign flips are counted; above, they are sampled."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Paired differences, value minus reference.
+
+    Attributes:
+        difference: Mean difference with its Student-t interval.
+        p: Exact two-sided sign-flip p-value.
+        p_adjusted: The same after Holm's correction for the other comparisons of the family; equal to `p` for a family
+            of one.
+    """
+
+    difference: Interval
+    p: float
+    p_adjusted: float
+
+
+def sign_flip_test(differences: Sequence[float], *, resamples: int = 100_000, seed: int = 0) -> float:
+    """Return the two-sided sign-flip p-value of the hypothesis that the paired differences are symmetric about zero.
+
+    Exact up to `EXACT_LIMIT` differences: the share of all 2^n sign patterns whose sum is at least as far from zero as
+    the observed one. Above, the share among `resamples` random patterns, the observed one counted in (so that p is
+    never 0); `seed` makes it repeatable. Sums that differ by rounding only are ties, and a tie counts as "as far".
+
+    Args:
+        differences: At least one finite difference.
+        resamples: Random sign patterns, used only above `EXACT_LIMIT`.
+        seed: Of those patterns.
+    """
+    array = finite(differences, "sign_flip_test")
+    scale = float(np.abs(array).max())
+    if scale == 0.0:
+        return 1.0
+    # Scaled, so that neither sums overflow nor the tolerance underflows.
+    array = array / scale
+    bound = abs(float(array.sum())) - 1e-10 * float(np.abs(array).sum())
+    if array.size <= EXACT_LIMIT:
+        # By symmetry the first sign can stay: half the patterns give the same share.
+        sums = array[:1]
+        for difference in array[1:]:
+            sums = np.concatenate((sums + difference, sums - difference))
+        return float(np.mean(np.abs(sums) >= bound))
+    generator = np.random.default_rng(seed)
+    extreme = 0
+    for start in range(0, resamples, 10_000):
+        signs = generator.integers(0, 2, size=(min(10_000, resamples - start), array.size), dtype=np.int8) * 2.0 - 1.0
+        extreme += int(np.count_nonzero(np.abs(signs @ array) >= bound))
+    return (extreme + 1) / (resamples + 1)
+
+
+def wilcoxon_test(differences: Sequence[float]) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test, exact with ties as well.
+
+    It is the sign-flip test of the ranks, so that one far value counts no more than the largest rank, and infinite
+    differences ("never" against a number) have a place. Differences of zero are left out, ties get their mean rank.
+
+    Args:
+        differences: At least one number, infinite ones allowed; NaN is refused.
+    """
+    from scipy import stats
+
+    array = np.asarray(differences, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or np.isnan(array).any():
+        raise ValueError("wilcoxon_test: needs at least one value and no NaN")
+    array = array[array != 0]
+    if array.size == 0:
+        return 1.0
+    return sign_flip_test((np.sign(array) * stats.rankdata(np.abs(array))).tolist())
+
+
+def smallest_p(n: int) -> float:
+    """Return 2 / 2^n, the smallest p-value that the exact sign-flip test of n pairs can give (1 for n of 0 or 1)."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def seeds_needed(comparisons: int, significance: float = SIGNIFICANCE) -> int:
+    """Return the smallest number of seeds with which one of `comparisons` tests under Holm can be significant."""
+    n = 2
+    while comparisons * smallest_p(n) >= significance:
+        n += 1
+    return n
+
+
+def paired_comparison(
+    values: Sequence[float],
+    references: Sequence[float],
+    confidence: float = 0.95,
+    *,
+    kind: IntervalKind = "t",
+    seed: int = 0,
+) -> PairedComparison:
+    """Compare pairs: mean difference `values - references` with its interval and sign-flip p, not adjusted.
+
+    Args:
+        values: Finite, one per pair.
+        references: Finite, in the order of `values`.
+        confidence: Coverage of the interval.
+        kind: As of `mean_interval`.
+        seed: Of the sampled sign flips, used above `EXACT_LIMIT` pairs.
+    """
+    left, right = pairs(values, references, "paired_comparison")
+    differences = (left - right).tolist()
+    p = sign_flip_test(differences, seed=seed)
+    return PairedComparison(mean_interval(differences, confidence, kind), p, p)
+
+
+def paired_comparisons(
+    comparisons: Sequence[tuple[Sequence[float], Sequence[float]] | None],
+    confidence: float = 0.95,
+    *,
+    kind: IntervalKind = "t",
+) -> list[PairedComparison | None]:
+    """Make one family of `paired_comparison`s and adjust their p-values together by Holm.
+
+    Args:
+        comparisons: (values, references) per comparison; None, or no pairs in it, is no comparison and gives None.
+        confidence: Coverage of the intervals.
+        kind: As of `mean_interval`.
+    """
+    made = [
+        paired_comparison(*one, confidence, kind=kind) if one is not None and len(one[0]) else None
+        for one in comparisons
+    ]
+    adjusted = holm([None if comparison is None else comparison.p for comparison in made])
+    return [
+        None if comparison is None or p is None else replace(comparison, p_adjusted=p)
+        for comparison, p in zip(made, adjusted, strict=True)
+    ]
