@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, diagnostics_options, model_options, options, processes, training_options
+from grng_cli import (
+    data_options,
+    diagnostics_options,
+    model_options,
+    options,
+    processes,
+    statistics_options,
+    training_options,
+)
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -95,6 +103,15 @@ def compare(
     reference: options.Reference = None,
     expect: options.Expect = None,
     columns: diagnostics_options.Columns = None,
+    claim: statistics_options.Claim = None,
+    margin: statistics_options.Margin = None,
+    interval: statistics_options.Interval = None,
+    plan: statistics_options.Plan = False,
+    effect: statistics_options.Effect = None,
+    spread: statistics_options.Spread = None,
+    pilot: statistics_options.Pilot = None,
+    power: statistics_options.Power = None,
+    alpha: statistics_options.Alpha = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     json: options.Json = False,
@@ -133,6 +150,7 @@ def compare(
         ("reference", reference, "--reference"),
         ("expect", expect or None, "--expect"),
         ("columns", columns, "--columns"),
+        *statistics_options.overrides(claim, margin, interval, effect, spread, pilot, power, alpha),
         ("output", output and str(output), "--output"),
         *data_options.flags(
             data_dir=data_dir,
@@ -150,14 +168,21 @@ def compare(
     from grng_cli.compare_summary import check_files
 
     check_files(markdown, csv)
+    statistics_options.check_planning_flags(flags, plan=plan, dry_run=dry_run)
     with printer.busy("loading torch and timm"):
+        inert = dry_run or plan
         prepared, expectations = _prepare(
-            flags, config, set_, smoke=smoke, start_workers=not dry_run and workers != 0, download=not dry_run
+            flags, config, set_, smoke=smoke, start_workers=not inert and workers != 0, download=not inert, plan=plan
         )
     for line in prepared.notes:
         printer.chatter(line)
     if dry_run:
         _describe(prepared, printer)
+        return
+    if plan:
+        from grng_cli.planning import show_plan
+
+        show_plan(prepared, printer)
         return
     _warn_of_few_seeds(prepared, printer)
     comparison = _run(prepared, printer, rerun=rerun)
@@ -175,6 +200,7 @@ def _prepare(
     smoke: bool,
     start_workers: bool,
     download: bool,
+    plan: bool,
 ) -> tuple["Prepared", list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
@@ -186,6 +212,14 @@ def _prepare(
     from grng.experiments.expectations import parse
 
     expectations = [parse(text, labels) for text in loaded.config.expect]
+    if loaded.config.claims:
+        from grng.experiments.claims import parse_claims
+
+        parse_claims(loaded.config.claims, labels, locate=loaded.locate)
+    if plan:
+        from grng.experiments.seed_plan import check_planning
+
+        check_planning(loaded.config)
     if start_workers:
         from grng.experiments.server import start_early
 
@@ -199,8 +233,12 @@ def _prepare(
 
 def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:
     """Say what the comparison cannot show, before the compute is spent."""
+    from grng.experiments.claim_verdicts import remarks_of_few_seeds
     from grng.report.checks import power_note
 
+    config = prepared.config
+    for warning in remarks_of_few_seeds(len(config.seeds), claims=len(config.claims), margin=config.margin):
+        printer.warning(warning)
     note = power_note(len(prepared.config.seeds), len(prepared.labels) - 1)
     if note:
         printer.chatter(f"note: {note}")
@@ -244,12 +282,17 @@ def _report(
     markdown: Path | None,
     csv: Path | None,
 ) -> int:
+    from grng.experiments.claim_verdicts import judge_claims
+    from grng.experiments.claims import parse_claims
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
 
-    table = summarise(load_experiment(comparison.directory), columns=prepared.config.shown_columns)
-    return show(table, expectations, printer, directories=[comparison.directory], markdown=markdown, csv=csv)
+    config, directories = prepared.config, [comparison.directory]
+    experiment = load_experiment(comparison.directory)
+    table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
+    claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
+    return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
 
 
 def _describe(prepared: "Prepared", printer: Output) -> None:

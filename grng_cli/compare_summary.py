@@ -16,6 +16,7 @@ from grng_cli.output import Output
 from grng_cli.wording import command
 
 if TYPE_CHECKING:
+    from grng.experiments.claim_verdicts import JudgedClaim
     from grng.experiments.expectations import Expectation, Outcome
     from grng.report.tables import Table
 
@@ -45,6 +46,7 @@ def show(
     expectations: Sequence[Expectation],
     printer: Output,
     *,
+    claims: Sequence[JudgedClaim] = (),
     directories: Sequence[Path],
     markdown: Path | None,
     csv: Path | None,
@@ -55,6 +57,7 @@ def show(
         table: What was measured.
         expectations: What should hold of it.
         printer: Of the command.
+        claims: What came of the claims.
         directories: Where the runs are.
         markdown: A file to write, or None.
         csv: A file to write, or None.
@@ -62,13 +65,14 @@ def show(
     Raises:
         RunDirectoryError: A file cannot be written.
     """
+    from grng.experiments.claim_report import claims_as_dicts, claims_markdown
     from grng.report.columns import display_columns
     from grng.report.export import to_csv, to_dict, to_markdown
     from grng.report.sentences import sentences
 
     outcomes = [expectation.evaluate(table) for expectation in expectations]
     if printer.json_only:
-        printer.document({**to_dict(table), **_as_json(directories, outcomes)})
+        printer.document({**to_dict(table), "claims": claims_as_dicts(claims), **_as_json(directories, outcomes)})
     else:
         printer.data(_title(table))
         printer.data()
@@ -81,12 +85,17 @@ def show(
             printer.warning(warning)
         for note in table.notes:
             printer.prose(f"note: {note}")
+        _print_claims(claims, printer)
         _print_outcomes(outcomes, printer)
         printer.data()
         for directory in directories:
             printer.data(f"results:      {directory}")
             printer.data(f"TensorBoard:  {command('tensorboard', '--logdir', directory)}")
-    for path, text in ((markdown, to_markdown), (csv, to_csv)):
+
+    def as_markdown(table: Table) -> str:
+        return "\n".join([to_markdown(table), claims_markdown(claims)] if claims else [to_markdown(table)])
+
+    for path, text in ((markdown, as_markdown), (csv, to_csv)):
         if path is not None:
             atomic_write_text(path, text(table))
             printer.chatter(f"wrote {path}")
@@ -113,6 +122,18 @@ def _as_json(directories: Sequence[Path], outcomes: Sequence[Outcome]) -> dict[s
 def _finite(values: Any) -> dict[str, float | str | None]:
     # JSON has no infinity; the table's own document writes it as text too.
     return {key: str(value) if value in (float("inf"), float("-inf")) else value for key, value in values.items()}
+
+
+def _print_claims(claims: Sequence[JudgedClaim], printer: Output) -> None:
+    from grng.experiments.claim_report import claim_columns, claim_remarks
+
+    if not claims:
+        return
+    printer.data()
+    printer.essential(render(claim_columns(claims), printer.table_width))
+    printer.data()
+    for remark in claim_remarks(claims):
+        printer.prose(f"note: {remark}")
 
 
 def _print_outcomes(outcomes: Sequence[Outcome], printer: Output) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grng_cli import diagnostics_options, options
+from grng_cli import diagnostics_options, options, statistics_options
 from grng_cli.output import Output
 
 
@@ -18,13 +18,18 @@ def report(
     reference: options.Reference = None,
     expect: options.Expect = None,
     columns: diagnostics_options.Columns = None,
+    claim: statistics_options.Claim = None,
+    margin: statistics_options.Margin = None,
+    interval: statistics_options.Interval = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Print the table of runs that are there already."""
+    from grng.experiments.claim_verdicts import judge_claims
     from grng.experiments.expectations import parse
+    from grng.experiments.questions import questions_of
     from grng.report.asked import check_columns, parse_columns
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
@@ -36,5 +41,11 @@ def report(
     check_columns(shown)
     experiment = load_experiment(directories, reference=reference)
     expectations = [parse(text, experiment.labels) for text in expect or ()]
-    table = summarise(experiment, columns=shown)
-    raise typer.Exit(show(table, expectations, printer, directories=directories, markdown=markdown, csv=csv))
+    asked = questions_of(experiment, claims=claim or (), margin=margin, interval=interval)
+    for warning in asked.warnings:
+        printer.warning(warning)
+    table = summarise(experiment, columns=shown, margin=asked.margin, interval=asked.interval)
+    claims = judge_claims(asked.claims, experiment)
+    raise typer.Exit(
+        show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
+    )

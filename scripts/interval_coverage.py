@@ -34,11 +34,13 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[np.random.Generator, tuple[int, int]], 
 
 HEAD = f"""# What intervals over seeds cover
 
-Made by `python scripts/interval_coverage.py --output docs/results/interval-coverage.md`: the share of {TRIALS:,} simulated experiments whose nominal 95 % interval of the mean holds the true
-mean (a standard error of {100 * math.sqrt(0.95 * 0.05 / TRIALS):.1f} points); {RESAMPLES:,} resamples a bootstrap.
+Made by `python scripts/interval_coverage.py --output docs/results/interval-coverage.md`: the share of {TRIALS:,}
+simulated experiments whose nominal 95 % interval of the mean holds the true mean (a standard error of
+{100 * math.sqrt(0.95 * 0.05 / TRIALS):.1f} points); {RESAMPLES:,} resamples a bootstrap.
 
-Student-t covers what it says where values are roughly normal, at any number of seeds. The bootstrap covers less with few seeds, whatever the distribution, which is why `--interval bootstrap` is
-heeded from 20 seeds on only. Where it is skewed neither covers what it says with few seeds, and BCa is no cure: what helps is more seeds.
+Student-t covers what it says where values are roughly normal, at any number of seeds. The bootstrap covers less with
+few seeds, whatever the distribution, which is why `--interval bootstrap` is heeded from 20 seeds on only. Where values
+are skewed neither covers what it says with few seeds, and BCa is no cure: what helps is more seeds.
 """
 
 

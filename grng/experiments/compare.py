@@ -169,6 +169,9 @@ def _record(prepared: Prepared, calibrations: Mapping[str, Calibration], *, all_
         reference=prepared.config.chosen_reference,
         workers=workers,
         calibrations={**(before.calibrations if before else {}), **calibrations},
+        claims=prepared.config.claims,
+        margin=prepared.config.margin,
+        interval=prepared.config.interval,
     )
 
 

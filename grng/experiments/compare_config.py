@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from grng.errors import GrngError, suggest
+from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.report.asked import check_columns, parse_columns
 from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
@@ -24,6 +25,7 @@ from grng.runs.sections import (
     OptimizerConfig,
     TrainingConfig,
 )
+from grng.statistics import IntervalKind
 
 DEFAULT_OPTIMIZERS = ("sgd", "adamw", "kfac", "sophia-g", "ring", "reng", "r-kalman")
 DEFAULT_REFERENCE = "adamw"
@@ -130,8 +132,8 @@ def _seeds(value: Any) -> Any:
 class CompareConfig(Section):
     """A comparison: every optimizer with every seed, on one model and one data set, with the same budget.
 
-    `logging`, `diagnostics`, `machine`, `reference`, `expect`, `columns`, `workers` and `output` are no part of its
-    identity.
+    `logging`, `diagnostics`, `machine`, `reference`, `expect`, `claims`, `margin`, `interval`, `planning`, `columns`,
+    `workers` and `output` are no part of its identity.
     """
 
     optimizers: Annotated[list[Entry], BeforeValidator(_optimizers)] = Field(
@@ -158,6 +160,14 @@ class CompareConfig(Section):
     """The row that the others are compared with; null: adamw if it takes part, else the first."""
     expect: list[str] = Field(default_factory=list)
     """What must hold in the end, such as `ring.test_accuracy > adamw.test_accuracy - 0.02`."""
+    claims: list[ClaimConfig] = Field(default_factory=list)
+    """What is claimed of the runs and tested over seeds, such as `ring.steps_to_target < adamw.steps_to_target`."""
+    margin: Share | None = None
+    """Largest difference in test accuracy that does not matter, a fraction: rows within it are called equivalent."""
+    interval: IntervalKind = "t"
+    """What intervals over seeds are: t (Student's), or bootstrap (BCa) from 20 seeds on."""
+    planning: PlanningConfig = Field(default_factory=PlanningConfig)
+    """What `--plan` is to find."""
     columns: Annotated[list[str], BeforeValidator(_columns)] = Field(default_factory=list)
     """Further columns of the table: fields of a row, such as `grad_norm`; besides those of `diagnostics.names`."""
     workers: Annotated[int, Field(ge=0, le=4096)] | None = None

@@ -80,10 +80,15 @@ class Parser:
         text: As given by the user.
         labels: The names of all rows.
         fields: The names of a row's fields.
+        where: Where the text was given, for messages.
     """
 
-    def __init__(self, text: str, labels: Sequence[str], fields: Sequence[str]) -> None:
+    form = _FORM
+    several = "Give --expect several times."
+
+    def __init__(self, text: str, labels: Sequence[str], fields: Sequence[str], *, where: str = WHERE) -> None:
         self.text = text
+        self.where = where
         self.labels = labels
         self.longest_first = sorted(labels, key=len, reverse=True)
         self.fields = fields
@@ -92,18 +97,26 @@ class Parser:
 
     def comparison(self) -> tuple[Term, str, Term]:
         """Parse the whole text: left side, comparison sign, right side."""
-        if len(self.text) > MAX_LENGTH:
-            raise GrngError(f"longer than {MAX_LENGTH} characters", where=WHERE, hint=_FORM)
+        self.check_length()
         left = self.sum()
         comparison = self.take(*COMPARISONS)
         if comparison is None:
             raise self.error("expected one of < <= > >=", hint=self._comparison_hint())
         right = self.sum()
+        self.end()
+        return left, comparison, right
+
+    def check_length(self) -> None:
+        """Refuse a text that is too long to be meant."""
+        if len(self.text) > MAX_LENGTH:
+            raise GrngError(f"longer than {MAX_LENGTH} characters", where=self.where, hint=self.form)
+
+    def end(self) -> None:
+        """Refuse anything more."""
         if self.peek():
             again = self.take(*COMPARISONS)
             what = "only one comparison is possible" if again else "expected + - * or the end"
-            raise self.error(what, hint="Give --expect several times." if again else None, back=len(again or ""))
-        return left, comparison, right
+            raise self.error(what, hint=self.several if again else None, back=len(again or ""))
 
     def sum(self) -> Term:
         """Parse terms between + and -."""
@@ -151,10 +164,14 @@ class Parser:
                 continue
             if match[1] not in self.fields:
                 hint = suggest(match[1], self.fields, otherwise=f"Fields are {', '.join(self.fields)}.")
-                raise self.error(f"a row has no field {match[1]!r}", hint=hint, back=-len(label) - 1)
+                raise self.error(self.no_field(match[1]), hint=hint, back=-len(label) - 1)
             self.at = match.end()
             return Reference(label, match[1])
         return None
+
+    def no_field(self, name: str) -> str:
+        """Return what to say of a field that there is not."""
+        return f"a row has no field {name!r}"
 
     def number(self) -> float:
         """Parse a number: what is left when nothing else fits, so that the errors for everything else are here too."""
@@ -173,8 +190,8 @@ class Parser:
             raise self.error(f"there is no row {unknown[1]!r}", hint=hint)
         lone = next((label for label in self.longest_first if self.text.startswith(label, self.at)), None)
         if lone:
-            raise self.error(f"a field is missing after {lone!r}", hint=_FORM, back=-len(lone))
-        raise self.error("expected a row's field, a number or (", hint=_FORM)
+            raise self.error(f"a field is missing after {lone!r}", hint=self.form, back=-len(lone))
+        raise self.error("expected a row's field, a number or (", hint=self.form)
 
     def peek(self) -> str:
         """Go past blanks and return the next character, "" at the end."""
@@ -197,7 +214,7 @@ class Parser:
             return "Equality of measured numbers is chance; use <= or >=."
         if following == "/":
             return "There is no division; multiply the other side instead."
-        return _FORM
+        return self.form
 
     def error(self, message: str, *, hint: str | None = None, back: int = 0) -> GrngError:
         """Return an error that shows the text with a caret below the place, `back` characters before the next one."""
@@ -205,4 +222,9 @@ class Parser:
         start = max(0, place - 60)
         shown = "".join(c if c.isprintable() else "�" for c in self.text[start : place + 60])
         found = "" if self.text.strip() else " (it is empty)"
-        return GrngError(f"{message}{found}\n    {shown}\n    {' ' * (place - start)}^", where=WHERE, hint=hint)
+        message = f"{message}{found}{self.place(place)}"
+        return GrngError(f"{message}\n    {shown}\n    {' ' * (place - start)}^", where=self.where, hint=hint)
+
+    def place(self, at: int) -> str:
+        """Return what tells the place `at` besides the caret."""
+        return ""

@@ -130,8 +130,10 @@ def _why_missing(reference: Reference, row: Row | None) -> str:
         return ": the table has no such row"
     if row.n == 0:
         return f": no run of {row.label} finished ({runs(row)})"
-    if row.is_reference and reference.field.startswith(("difference", "p_")):
+    if row.is_reference and reference.field.startswith(("difference", "p_", "effect_", "win_")):
         return f": {row.label} is the reference"
+    if reference.field.startswith("p_equivalence"):
+        return ": it takes a --margin, and two seeds"
     diagnostic = diagnostic_of(reference.field)
     if diagnostic is not None and row.numbers[diagnostic] is None:
         return f": it takes runs with --diagnostics {diagnostic}"

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grng._version import __version__
 from grng.errors import RunDirectoryError
+from grng.experiments.claim_config import ClaimConfig
 from grng.runs.files import atomic_write_text, explain_os_errors
+from grng.statistics import IntervalKind
 
 FILE = "experiment.yaml"
 
@@ -42,6 +44,11 @@ class Record(BaseModel):
     """How many runs went at once."""
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
     """By label; empty unless the budget is in seconds."""
+    claims: list[ClaimConfig] = Field(default_factory=list)
+    """What the table is to be held against."""
+    margin: float | None = None
+    """Largest difference in test accuracy that does not matter."""
+    interval: IntervalKind = "t"
     grng: str = __version__
 
     def save(self, directory: Path) -> None:
@@ -52,7 +59,12 @@ class Record(BaseModel):
         """
         with explain_os_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        values = self.model_dump(mode="json")
+        # Left out where they say nothing, as in the files of versions that did not know them.
+        for name in ("claims", "margin", "interval"):
+            if values[name] == Record.model_fields[name].get_default(call_default_factory=True):
+                del values[name]
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         path = directory / FILE
         if path.exists() and path.read_text(encoding="utf-8") == text:
             return

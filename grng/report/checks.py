@@ -8,7 +8,7 @@ from grng.report.pairing import Pairs
 from grng.report.records import Experiment, Run
 from grng.report.row import Row
 from grng.runs.result import RunResult
-from grng.statistics import SIGNIFICANCE, seeds_needed, smallest_p
+from grng.statistics import BOOTSTRAP_FROM, SIGNIFICANCE, IntervalKind, seeds_needed, smallest_p
 
 Runs = Mapping[str, Sequence[Run]]
 
@@ -124,7 +124,14 @@ def _marked(runs: Runs, references: Sequence[Run]) -> list[str]:
     return [f"times marked * are not comparable: {few(of_mark)} ran {mark}" for mark, of_mark in labels.items()]
 
 
-def notes_of(experiment: Experiment, rows: Sequence[Row], *, include_shared_times: bool) -> list[str]:
+def notes_of(
+    experiment: Experiment,
+    rows: Sequence[Row],
+    *,
+    include_shared_times: bool,
+    margin: float | None = None,
+    interval: IntervalKind = "t",
+) -> list[str]:
     """Return what a reader must know to read the numbers."""
     notes = []
     diverged = [run for run in experiment.runs if run.status == "diverged"]
@@ -137,7 +144,12 @@ def notes_of(experiment: Experiment, rows: Sequence[Row], *, include_shared_time
         listing = few((f"{row.label} {row.steps:.0f}" for row in rows if row.steps is not None), 12)
         notes.append(f"steps per run differ: {listing}")
     if any(row.n > 1 for row in rows):
-        notes.append("intervals: 95 % Student-t over seeds, for this test set; ratios on the log scale")
+        notes.append(f"intervals: 95 % {_intervals(rows, interval)}, for this test set; ratios on the log scale")
+    if margin is not None:
+        notes.append(
+            f"equivalence: two one-sided t tests of a difference within ±{100 * margin:.3g} points at "
+            f"{100 * SIGNIFICANCE:g} %, Holm over the rows"
+        )
     results = list(_results(experiment.runs))
     if any(row.step_ms is not None for row in rows):
         timing = f"times: {few(dict.fromkeys(machine(result) for result in results))}"
@@ -147,6 +159,14 @@ def notes_of(experiment: Experiment, rows: Sequence[Row], *, include_shared_time
     if any(result.time.shared for result in results) and not include_shared_times:
         notes.append("runs that shared cores or device do not count in time to target")
     return notes
+
+
+def _intervals(rows: Sequence[Row], interval: IntervalKind) -> str:
+    if interval == "t":
+        return "Student-t over seeds"
+    if max(row.n for row in rows) < BOOTSTRAP_FROM:
+        return f"Student-t over seeds (a bootstrap takes {BOOTSTRAP_FROM} seeds)"
+    return f"bootstrap (BCa) over seeds, Student-t where there are fewer than {BOOTSTRAP_FROM}"
 
 
 def _when(run: Run) -> str:

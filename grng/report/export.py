@@ -12,6 +12,7 @@ import io
 import json
 import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from grng.report.columns import Column, display_columns
@@ -30,6 +31,8 @@ def to_dict(table: Table) -> dict[str, Any]:
         "dataset": table.dataset,
         "reference": table.reference,
         "target": table.target,
+        "margin": table.margin,
+        "interval": table.interval,
         "seeds": list(table.seeds),
         "workers": table.workers,
         "machines": list(table.machines),
@@ -75,16 +78,25 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return a table as GitHub shows it, then the quotable lines, warnings and notes as lists."""
-    columns = display_columns(table)
+    warnings = [f"**Warning:** {_escape(warning)}" for warning in table.warnings]
+    below = [_list(sentences(table)), "".join(f"- {warning}\n" for warning in warnings), _list(table.notes)]
+    return "\n".join([_bars(display_columns(table)), *filter(None, below)])
+
+
+def markdown_table(columns: Sequence[Column], remarks: Sequence[str]) -> str:
+    """Return any columns as GitHub shows them, with `remarks` as a list below."""
+    return "\n".join(filter(None, [_bars(columns), _list(remarks)]))
+
+
+def _bars(columns: Sequence[Column]) -> str:
     rules = ["---" if column.justify == "left" else "---:" for column in columns]
     lines = [_bar([_escape(column.title) for column in columns]), _bar(rules)]
-    lines += [_bar([_escape(column.cells[index]) for column in columns]) for index in range(len(table.rows))]
-    quotable = [_escape(line) for line in sentences(table)]
-    warnings = [f"**Warning:** {_escape(warning)}" for warning in table.warnings]
-    for texts in (quotable, warnings, [_escape(note) for note in table.notes]):
-        if texts:
-            lines += ["", *(f"- {text}" for text in texts)]
-    return "\n".join(lines) + "\n"
+    lines += [_bar(list(map(_escape, cells))) for cells in zip(*(column.cells for column in columns), strict=True)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "".join(f"- {_escape(text)}\n" for text in texts)
 
 
 def _bar(cells: list[str]) -> str:

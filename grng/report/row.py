@@ -42,12 +42,13 @@ def _number(unit: str, meaning: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The numbers of one label; intervals are Student-t over seeds at 95 %, those of ratios on the log scale.
+    """The numbers of one label; intervals are over seeds at 95 %, those of ratios on the log scale.
 
     Attributes:
         label: The row's name.
         is_reference: Whether the others are compared with it.
-        verdict: "better", "worse", "not distinguishable with n = 3", or why there is none; "" for the reference.
+        verdict: "better", "worse", "not distinguishable with n = 3", "equivalent within ±0.5 points" or "better, but
+            within …" where there is a margin, or why there is none; "" for the reference.
         time_mark: Why the times are not comparable with the reference's; "" when they are.
     """
 
@@ -82,6 +83,10 @@ class Row:
     difference_high: float | None = _number("fraction", "high end of its interval")
     p_value: float | None = _number("", "exact two-sided sign-flip p of the paired differences")
     p_adjusted: float | None = _number("", "the same, Holm-adjusted for the comparisons of the table")
+    effect_size: float | None = _number("", "Cohen's d_z of the paired differences, corrected for few seeds")
+    win_share: float | None = _number("fraction", "share of the seeds in which it is ahead; ties count half")
+    p_equivalence: float | None = _number("", "p of two one-sided t tests: is the difference within the margin?")
+    p_equivalence_adjusted: float | None = _number("", "the same, Holm-adjusted")
 
     target_runs: int = _count("runs that finished or diverged, with a target")
     reached: int = _count("of those, the runs that reached the target")

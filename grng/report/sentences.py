@@ -8,6 +8,7 @@ from grng.report.checks import plural
 from grng.report.columns import fixed, interval, number, points
 from grng.report.row import Row
 from grng.report.tables import Table
+from grng.report.verdicts import DECIDED
 
 
 def sentences(table: Table) -> list[str]:
@@ -42,8 +43,10 @@ def _lost(row: Row) -> str:
 
 def _judged(row: Row) -> str:
     """Return the verdict, with its p where the verdict rests on it."""
-    if row.verdict in ("better", "worse") and row.p_adjusted is not None:
+    if row.verdict.startswith(DECIDED) and row.p_adjusted is not None:
         return f"{row.verdict} (Holm-adjusted p = {row.p_adjusted:.2g}, n = {row.pairs})"
+    if row.verdict.startswith("equivalent") and row.p_equivalence_adjusted is not None:
+        return f"{row.verdict} (Holm-adjusted p = {row.p_equivalence_adjusted:.2g}, n = {row.pairs})"
     return row.verdict
 
 

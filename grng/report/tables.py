@@ -9,20 +9,13 @@ from typing import Any
 
 from grng.diagnostics.names import DIAGNOSTICS
 from grng.report.asked import missing_values
-from grng.report.checks import machine, notes_of, plural, power_note, time_mark, warnings_of
-from grng.report.pairing import Pair, Pairs, pair_runs
+from grng.report.checks import machine, notes_of, power_note, time_mark, warnings_of
+from grng.report.pairing import Pair, pair_runs
 from grng.report.records import Experiment, Run
 from grng.report.row import Row
+from grng.report.verdicts import compared
 from grng.runs.result import RunResult
-from grng.statistics import (
-    SIGNIFICANCE,
-    Interval,
-    PairedComparison,
-    mean_interval,
-    median,
-    paired_comparisons,
-    ratio_interval,
-)
+from grng.statistics import Interval, IntervalKind, mean_interval, median, ratio_interval
 
 Getter = Callable[[RunResult], float | int | None]
 
@@ -43,6 +36,8 @@ class Table:
         warnings: What makes a number wrong or missing; to be shown loudly.
         notes: What a reader must know to read the numbers.
         columns: Fields of a row that were asked for as further columns.
+        margin: Largest difference in test accuracy that does not matter, a fraction; None: equivalence is not tested.
+        interval: What the intervals are.
     """
 
     rows: tuple[Row, ...]
@@ -56,6 +51,8 @@ class Table:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    margin: float | None = None
+    interval: IntervalKind = "t"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,26 +67,43 @@ class Table:
         raise KeyError(label)
 
 
-def summarise(experiment: Experiment, *, include_shared_times: bool = False, columns: Sequence[str] = ()) -> Table:
+def summarise(
+    experiment: Experiment,
+    *,
+    include_shared_times: bool = False,
+    columns: Sequence[str] = (),
+    margin: float | None = None,
+    interval: IntervalKind = "t",
+) -> Table:
     """Make the table of `experiment`.
 
     Args:
         experiment: From `load_experiment`.
         include_shared_times: Let runs that shared their cores or device count in `time_to_target` and its ratio.
         columns: Fields to show as further columns; checked by `asked.check_columns`.
+        margin: Largest difference in test accuracy that does not matter, a positive fraction; verdicts may then be
+            "equivalent within ±0.5 points".
+        interval: "bootstrap": BCa intervals from 20 seeds on.
     """
     runs = _by_label(experiment)
     references = runs[experiment.reference]
     pairs = {label: pair_runs(of_label, references) for label, of_label in runs.items()}
-    rows = [_numbers(label, runs[label], include_shared_times) for label in experiment.labels]
+    rows = [_numbers(label, runs[label], include_shared_times, interval) for label in experiment.labels]
     reference = next(row for row in rows if row.label == experiment.reference)
     rows = [
-        _ratios(row, reference, pairs[row.label].proven, include_shared_times, time_mark(runs[row.label], references))
+        _ratios(
+            row,
+            reference,
+            pairs[row.label].proven,
+            include_shared_times=include_shared_times,
+            mark=time_mark(runs[row.label], references),
+            interval=interval,
+        )
         for row in rows
     ]
-    rows = _compared(rows, reference, pairs)
+    rows = compared(rows, reference, pairs, margin=margin, interval=interval)
     results = [run.result for run in experiment.runs if run.result is not None]
-    notes = notes_of(experiment, rows, include_shared_times=include_shared_times)
+    notes = notes_of(experiment, rows, include_shared_times=include_shared_times, margin=margin, interval=interval)
     power = power_note(max((row.pairs for row in rows), default=0), sum(row.p_value is not None for row in rows))
     return Table(
         rows=tuple(rows),
@@ -103,6 +117,8 @@ def summarise(experiment: Experiment, *, include_shared_times: bool = False, col
         warnings=(*experiment.warnings, *warnings_of(experiment, runs, pairs), *missing_values(runs, columns)),
         notes=(*notes, power) if power else tuple(notes),
         columns=tuple(columns),
+        margin=margin,
+        interval=interval,
     )
 
 
@@ -113,16 +129,16 @@ def _by_label(experiment: Experiment) -> dict[str, list[Run]]:
     return runs
 
 
-def _numbers(label: str, runs: Sequence[Run], include_shared_times: bool) -> Row:
+def _numbers(label: str, runs: Sequence[Run], include_shared_times: bool, interval: IntervalKind) -> Row:
     """Fill in what a row says without the reference."""
     finished = [run.result for run in runs if run.status == "finished" and run.result is not None]
     ended = [run.result for run in runs if run.status in ("finished", "diverged") and run.result is not None]
     aiming = [result for result in ended if result.target.accuracy is not None]
     counts = {status: sum(run.status == status for run in runs) for status in ("diverged", "failed")}
-    test_accuracy = _mean(finished, _test_accuracy)
-    test_loss = _mean(finished, lambda r: r.final.test_loss)
-    train_loss = _mean(finished, lambda r: r.final.train_loss)
-    val_accuracy = _mean(finished, lambda r: r.final.val_accuracy)
+    test_accuracy = _mean(finished, lambda r: r.final.test_accuracy, interval)
+    test_loss = _mean(finished, lambda r: r.final.test_loss, interval)
+    train_loss = _mean(finished, lambda r: r.final.train_loss, interval)
+    val_accuracy = _mean(finished, lambda r: r.final.val_accuracy, interval)
     timed = [result for result in aiming if include_shared_times or not result.time.shared]
     return Row(
         label,
@@ -156,7 +172,7 @@ def _numbers(label: str, runs: Sequence[Run], include_shared_times: bool) -> Row
         memory_peak_mb=_mean(finished, lambda r: r.memory.peak_mb).mean,
         state_bytes_per_parameter=_mean(finished, _state_bytes_per_parameter).mean,
         diagnostics_s=_mean(finished, lambda r: r.diagnostics.seconds).mean,
-        **_diagnostics(finished),
+        **_diagnostics(finished, interval),
     )
 
 
@@ -173,16 +189,16 @@ def _span(interval: Interval) -> _Span:
     return _Span(interval.mean, interval.low, interval.high)
 
 
-def _mean(results: Sequence[RunResult], get: Getter) -> _Span:
+def _mean(results: Sequence[RunResult], get: Getter, interval: IntervalKind = "t") -> _Span:
     values = [float(value) for result in results if (value := get(result)) is not None]
-    return _span(mean_interval(values)) if values else _Span()
+    return _span(mean_interval(values, kind=interval)) if values else _Span()
 
 
-def _diagnostics(finished: Sequence[RunResult]) -> dict[str, Any]:
+def _diagnostics(finished: Sequence[RunResult], interval: IntervalKind) -> dict[str, Any]:
     """Return the fields of what the runs' diagnostics measured last: each with its interval."""
     fields: dict[str, float | None] = {}
     for name in DIAGNOSTICS:
-        span = _mean(finished, attrgetter(f"diagnostics.{name}"))
+        span = _mean(finished, attrgetter(f"diagnostics.{name}"), interval)
         fields |= {name: span.mean, f"{name}_low": span.low, f"{name}_high": span.high}
     return fields
 
@@ -190,10 +206,6 @@ def _diagnostics(finished: Sequence[RunResult]) -> dict[str, Any]:
 def _median_or_never(results: Sequence[RunResult], get: Getter) -> float | None:
     values = [float("inf") if (value := get(result)) is None else float(value) for result in results]
     return median(values) if values else None
-
-
-def _test_accuracy(result: RunResult) -> float | None:
-    return result.final.test_accuracy
 
 
 def _step_ms(result: RunResult) -> float | None:
@@ -205,16 +217,24 @@ def _state_bytes_per_parameter(result: RunResult) -> float | None:
     return None if state is None or not trainable else state / trainable
 
 
-def _ratio(pairs: Sequence[Pair], get: Getter) -> _Span:
+def _ratio(pairs: Sequence[Pair], get: Getter, interval: IntervalKind) -> _Span:
     """Return the paired ratio over the pairs in which both have a positive value."""
     both = [(value, other) for pair in pairs if (value := get(pair.value)) and (other := get(pair.reference))]
     both = [(value, other) for value, other in both if value > 0 and other > 0]
-    return _span(ratio_interval([v for v, _ in both], [o for _, o in both])) if both else _Span()
+    return _span(ratio_interval([v for v, _ in both], [o for _, o in both], kind=interval)) if both else _Span()
 
 
-def _ratios(row: Row, reference: Row, pairs: Sequence[Pair], include_shared_times: bool, mark: str) -> Row:
+def _ratios(
+    row: Row,
+    reference: Row,
+    pairs: Sequence[Pair],
+    *,
+    include_shared_times: bool,
+    mark: str,
+    interval: IntervalKind,
+) -> Row:
     """Fill in the paired ratios of `row` to `reference`."""
-    step = _ratio(pairs, _step_ms)
+    step = _ratio(pairs, _step_ms, interval)
     row = replace(
         row, time_mark=mark, step_ratio=step.mean, step_ratio_low=step.low, step_ratio_high=step.high, pairs=len(pairs)
     )
@@ -223,7 +243,8 @@ def _ratios(row: Row, reference: Row, pairs: Sequence[Pair], include_shared_time
         # A ratio over those that got there only would flatter the row that got there less often.
         return row
     timed = [p for p in pairs if include_shared_times or not (p.value.time.shared or p.reference.time.shared)]
-    steps, time = _ratio(pairs, lambda r: r.target.step), _ratio(timed, lambda r: r.target.time_s)
+    steps = _ratio(pairs, lambda r: r.target.step, interval)
+    time = _ratio(timed, lambda r: r.target.time_s, interval)
     return replace(
         row,
         steps_to_target_ratio=steps.mean,
@@ -233,60 +254,3 @@ def _ratios(row: Row, reference: Row, pairs: Sequence[Pair], include_shared_time
         time_to_target_ratio_low=time.low,
         time_to_target_ratio_high=time.high,
     )
-
-
-def _compared(rows: Sequence[Row], reference: Row, pairs: dict[str, Pairs]) -> list[Row]:
-    """Fill in differences, p-values and verdicts: one Holm family, every row but the reference."""
-    comparisons = paired_comparisons(
-        [None if row.label == reference.label else _accuracies(pairs[row.label].proven) for row in rows]
-    )
-    return [
-        _reference_row(row) if row.label == reference.label else _compared_row(row, reference, comparison)
-        for row, comparison in zip(rows, comparisons, strict=True)
-    ]
-
-
-def _accuracies(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
-    both = [
-        (value, other)
-        for pair in pairs
-        if (value := _test_accuracy(pair.value)) is not None and (other := _test_accuracy(pair.reference)) is not None
-    ]
-    return [value for value, _ in both], [other for _, other in both]
-
-
-def _reference_row(row: Row) -> Row:
-    return replace(row, is_reference=True, difference=0.0 if row.test_accuracy is not None else None)
-
-
-def _compared_row(row: Row, reference: Row, comparison: PairedComparison | None) -> Row:
-    if comparison is None:
-        return replace(row, pairs=0, verdict=_no_pair(row, reference))
-    difference = comparison.difference
-    row = replace(
-        row,
-        pairs=difference.n,
-        difference=difference.mean,
-        difference_low=difference.low,
-        difference_high=difference.high,
-        p_value=comparison.p,
-        p_adjusted=comparison.p_adjusted,
-    )
-    return replace(row, verdict=_verdict(row, reference, difference.mean, comparison.p_adjusted))
-
-
-def _no_pair(row: Row, reference: Row) -> str:
-    if row.n == 0:
-        return "all diverged" if row.diverged and not row.failed and not row.unfinished else "no run finished"
-    return f"no finished run of {reference.label}" if reference.n == 0 else "no pair to compare"
-
-
-def _verdict(row: Row, reference: Row, difference: float, p_adjusted: float) -> str:
-    """Say better or worse only when the adjusted p says so and all of the winner's runs took part."""
-    if p_adjusted >= SIGNIFICANCE:
-        return f"not distinguishable with n = {row.pairs}"
-    winner, word = (row, "better") if difference > 0 else (reference, "worse")
-    if winner.diverged or winner.failed:
-        what = "diverged" if winner.diverged else "failed"
-        return f"no verdict: {plural(winner.diverged or winner.failed, 'run')} of {winner.label} {what}"
-    return word

@@ -18,6 +18,7 @@ from grng.statistics.intervals import (
     IntervalKind,
     bootstrap_interval,
     mean_interval,
+    mean_test,
     median,
     ratio_interval,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "mean_ranks",
+    "mean_test",
     "median",
     "paired_comparison",
     "paired_comparisons",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from grng.statistics.checks import finite, pairs, share
 
@@ -56,6 +56,22 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, kind: Inter
     sd = float(array.std(ddof=1))
     half = float(stdtrit(array.size - 1, 0.5 + confidence / 2)) * sd / math.sqrt(array.size)
     return Interval(mean, mean - half, mean + half, int(array.size), sd)
+
+
+def mean_test(values: Sequence[float], mean: float = 0.0) -> float:
+    """Return the two-sided p-value of Student's t test of the mean; below α where the interval of 1 - α leaves it out.
+
+    Args:
+        values: At least two finite values.
+        mean: The mean that is tested.
+    """
+    array = finite(values, "mean_test")
+    if array.size < 2:
+        raise ValueError("mean_test: needs at least two values")
+    distance, error = abs(float(array.mean()) - mean), float(array.std(ddof=1)) / math.sqrt(array.size)
+    if error == 0:
+        return 1.0 if distance == 0 else 0.0
+    return 2 * float(stdtr(array.size - 1, -distance / error))
 
 
 def bootstrap_interval(

@@ -1,0 +1,100 @@
+"""`grng compare --plan`: how many seeds, in a small table and a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grng_cli.output import Output
+from grng_cli.wording import seconds
+
+if TYPE_CHECKING:
+    from grng.experiments.compare import Prepared
+    from grng.experiments.seed_plan import PlannedRow, SeedPlan
+
+
+def show_plan(prepared: Prepared, printer: Output) -> None:
+    """Work out the plan of a comparison and print it.
+
+    Raises:
+        GrngError: Something is missing, or the pilot cannot be used.
+    """
+    from grng.experiments.seed_plan import plan_seeds
+
+    printer.chatter("measuring a few steps of each optimizer …")
+    plan = plan_seeds(prepared)
+    if printer.json_only:
+        printer.document(_as_dict(plan))
+        return
+    printer.data(_table(plan))
+    printer.essential(sentence(plan))
+    for remark in plan.remarks:
+        printer.prose(f"note: {remark}")
+
+
+def sentence(plan: SeedPlan) -> str:
+    """Return the plan in words."""
+    comparisons = f"{plan.comparisons} comparison{'' if plan.comparisons == 1 else 's'}"
+    what = (
+        f"a difference of {100 * plan.effect:.3g} points of test accuracy to {plan.reference} with a probability of "
+        f"{100 * plan.power:.3g} %, at {100 * plan.alpha:.3g} % after Holm's correction for {comparisons}"
+    )
+    if plan.seeds is None:
+        return f"no number of seeds up to 10,000 finds {what}. Nothing was written."
+    runs = plan.seeds * len(plan.rows)
+    at_once = f" with {plan.workers} at once" if plan.workers > 1 else ""
+    cost = "not measured, the data is not there" if plan.seconds is None else f"about {seconds(plan.seconds)}"
+    floor = f"; with fewer than {plan.floor} seeds the exact test can never" if plan.seeds == plan.floor else ""
+    return f"{plan.seeds} seeds find {what}{floor}. {runs} runs{at_once}: {cost}. Nothing was written."
+
+
+def _table(plan: SeedPlan) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in ("optimizer", "spread, points", "pilot's pairs", "seeds", "a run"):
+        table.add_column(head, justify="left" if head == "optimizer" else "right", overflow="fold")
+    for row in plan.rows:
+        pairs = "" if row.spread is None or row.spread.pairs is None else str(row.spread.pairs)
+        table.add_row(Text(row.label), _spread(row), pairs, _seeds(row), seconds(row.seconds))
+    return table
+
+
+def _spread(row: PlannedRow) -> str:
+    return "reference" if row.spread is None else f"{100 * row.spread.sd:.2g}"
+
+
+def _seeds(row: PlannedRow) -> str:
+    if row.spread is None:
+        return ""
+    return "> 10000" if row.seeds is None else str(row.seeds)
+
+
+def _as_dict(plan: SeedPlan) -> dict[str, Any]:
+    return {
+        "reference": plan.reference,
+        "effect": plan.effect,
+        "power": plan.power,
+        "alpha": plan.alpha,
+        "comparisons": plan.comparisons,
+        "smallest_possible_seeds": plan.floor,
+        "seeds": plan.seeds,
+        "runs": None if plan.seeds is None else plan.seeds * len(plan.rows),
+        "workers": plan.workers,
+        "estimated_seconds": None if plan.seconds is None else round(plan.seconds, 1),
+        "rows": [
+            {
+                "label": row.label,
+                "is_reference": row.spread is None,
+                "spread": row.spread and row.spread.sd,
+                "spread_low": row.spread and row.spread.low,
+                "spread_high": row.spread and row.spread.high,
+                "pilot_pairs": row.spread and row.spread.pairs,
+                "seeds": row.seeds,
+                "estimated_seconds_per_run": None if row.seconds is None else round(row.seconds, 1),
+            }
+            for row in plan.rows
+        ],
+        "remarks": list(plan.remarks),
+    }
