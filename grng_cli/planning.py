@@ -35,7 +35,7 @@ def sentence(plan: SeedPlan) -> str:
     """Return the plan in words."""
     comparisons = f"{plan.comparisons} comparison{'' if plan.comparisons == 1 else 's'}"
     what = (
-        f"a difference of {100 * plan.effect:.3g} points of test accuracy to {plan.reference} with a probability of "
+        f"a difference of {_points(plan.effect)} of test accuracy to {plan.reference} with a probability of "
         f"{100 * plan.power:.3g} %, at {100 * plan.alpha:.3g} % after Holm's correction for {comparisons}"
     )
     if plan.seeds is None:
@@ -45,6 +45,11 @@ def sentence(plan: SeedPlan) -> str:
     cost = "not measured, the data is not there" if plan.seconds is None else f"about {seconds(plan.seconds)}"
     floor = f"; with fewer than {plan.floor} seeds the exact test can never" if plan.seeds == plan.floor else ""
     return f"{plan.seeds} seeds find {what}{floor}. {runs} runs{at_once}: {cost}. Nothing was written."
+
+
+def _points(fraction: float) -> str:
+    text = f"{100 * fraction:.3g}"
+    return f"{text} point" if text == "1" else f"{text} points"
 
 
 def _table(plan: SeedPlan) -> Any:

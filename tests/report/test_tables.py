@@ -10,6 +10,7 @@ import scipy.stats
 from grng.report.load import load_experiment
 from grng.report.row import FIELDS, Row
 from grng.report.tables import Table, summarise
+from grng.statistics import bootstrap_interval
 from tests.report.factory import make_experiment, make_run, place, sha, write_plan
 
 EIGHT_UP = [0.95 + k / 1000 for k in range(8)]
@@ -285,3 +286,42 @@ def test_hundreds_of_rows_are_no_trouble(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     assert len(table.rows) == 200
     assert all(len(warning) < 1000 for warning in (*table.warnings, *table.notes))
+
+
+def test_rows_within_the_margin_are_equivalent_and_not_merely_undecided(tmp_path: Path) -> None:
+    noise = [0.002, -0.001, -0.002, 0.001, 0.0005]
+    close, far = [0.95 + d for d in noise], [0.95 + 20 * d for d in noise]
+    make_experiment(tmp_path, {"adamw": [0.95] * 5, "ring": close, "sgd": far})
+    plain, table = table_of(tmp_path), table_of(tmp_path, margin=0.005)
+    assert plain.row("ring").verdict == table.row("sgd").verdict == "not distinguishable with n = 5"
+    assert table.row("ring").verdict == "equivalent within ±0.5 points"
+    assert plain.row("ring").p_equivalence is None
+    expected = [
+        max(
+            scipy.stats.ttest_rel(v, [0.95 + m] * 5, alternative=a).pvalue
+            for m, a in ((-0.005, "greater"), (0.005, "less"))
+        )
+        for v in (close, far)
+    ]
+    assert [table.row(label).p_equivalence for label in ("ring", "sgd")] == pytest.approx(expected)
+    assert table.row("ring").p_equivalence_adjusted == pytest.approx(min(1, 2 * expected[0])), "Holm over both rows"
+    assert table.row("ring").win_share == 0.6
+    make_run(tmp_path, "ring", 4, status="diverged", reason="nan", final__test_accuracy=None)
+    assert table_of(tmp_path, margin=0.01).row("ring").verdict == "no verdict: 1 run of ring diverged"
+
+
+def test_bootstrap_intervals_from_twenty_seeds_on(tmp_path: Path) -> None:
+    ring, adamw = [0.9 + (k % 7) ** 2 / 1000 for k in range(20)], [0.9 + (k % 3) / 1000 for k in range(20)]
+    make_experiment(tmp_path, {"adamw": adamw, "ring": ring})
+    row, plain = table_of(tmp_path, interval="bootstrap").row("ring"), table_of(tmp_path).row("ring")
+    differences = [a - b for a, b in zip(ring, adamw, strict=True)]
+    made, scores = bootstrap_interval(differences), bootstrap_interval(ring)
+    assert (row.difference_low, row.difference_high) == pytest.approx((made.low, made.high)) != (plain.difference_low,)
+    assert (row.test_accuracy_low, row.test_accuracy_high) == (scores.low, scores.high)
+    assert row.p_value == plain.p_value
+    notes = table_of(tmp_path, interval="bootstrap").notes
+    assert any(note.startswith("intervals: 95 % bootstrap (BCa) over seeds") for note in notes)
+    make_experiment(tmp_path / "few", {"adamw": adamw[:3], "ring": ring[:3]})
+    few, t = table_of(tmp_path / "few", interval="bootstrap"), table_of(tmp_path / "few")
+    assert few.rows == t.rows
+    assert any("a bootstrap takes 20 seeds" in note for note in few.notes)
