@@ -12,7 +12,12 @@ from grng.runs.shipped import configs_folder, find_config, list_configs
 from tests.cli.conftest import Call, snapshot
 from tests.tiers import tiered
 
-LONG = {"compare/ablations", "compare/attribution", "compare/divergence", "paper/claims"}  # a step of every variant is taken
+LONG = {
+    "compare/ablations",
+    "compare/attribution",
+    "compare/divergence",
+    "paper/claims",
+}  # a step of every variant is taken
 
 
 def test_every_file_is_listed() -> None:

@@ -108,8 +108,9 @@ def test_all_claims_are_checked_and_each_knows_its_place() -> None:
 
 
 def test_a_name_stands_for_the_text() -> None:
-    claim = parse_claim(ClaimConfig(claim="ring.steps < 3", name="few\n steps"), LABELS)
+    claim = parse_claim(ClaimConfig(claim="ring.steps < 3", name="few steps"), LABELS)
     assert (claim.name, claim.text) == ("few steps", "ring.steps < 3")
+    assert parsed("ring.steps\n  < 3").name == "ring.steps < 3", "a line in tables"
     assert claim.references == [Reference("ring", "steps")]
 
 
