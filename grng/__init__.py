@@ -12,6 +12,7 @@ from grng._version import __version__
 from grng.errors import GrngError
 
 if TYPE_CHECKING:
+    from grng.experiments.sweep import sweep
     from grng.optim.controls import GRSGD, SAM, GRAdamW
     from grng.optim.kfac import KFAC
     from grng.optim.reng import RENG
@@ -32,6 +33,7 @@ _LAZY = {
     "Sophia": "grng.optim.sophia",
     "create_optimizer": "grng.optimizers",
     "list_optimizers": "grng.optimizers",
+    "sweep": "grng.experiments.sweep",
     "train": "grng.training.trainer",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "create_optimizer",
     "list_optimizers",
+    "sweep",
     "train",
 ]
 

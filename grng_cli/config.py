@@ -29,6 +29,7 @@ class Kind(StrEnum):
 
     train = "train"
     compare = "compare"
+    sweep = "sweep"
 
 
 @config.command("list")
@@ -61,6 +62,7 @@ def show_config(name: Name) -> None:
 def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML files, or names.")]) -> None:
     """Check configs, names and hyperparameters included; nothing is run."""
     from grng.experiments.compare_config import CompareConfig
+    from grng.experiments.sweep_config import SweepConfig
     from grng.runs.config import RunConfig, resolve
     from grng.runs.loading import load_config
     from grng.runs.shipped import find_config
@@ -75,6 +77,10 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
             from grng.experiments.plan import rows
 
             rows(loaded.config, locate=loaded.locate)
+        elif isinstance(loaded.config, SweepConfig):
+            from grng.experiments.spaces import check_together, space_of
+
+            check_together(loaded.config, space_of(loaded.config, locate=loaded.locate), locate=loaded.locate)
         output.essential(f"{name}: good")
 
 
@@ -82,16 +88,26 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
 def show_schema(kind: Annotated[Kind, typer.Argument(help="Of which command.")] = Kind.train) -> None:
     """Print the JSON Schema, for editors that complete and check configs."""
     from grng.experiments.compare_config import CompareConfig
+    from grng.experiments.sweep_config import SweepConfig
     from grng.runs.config import RunConfig
     from grng.runs.loading import json_schema
 
-    Output().document(json_schema(CompareConfig if kind is Kind.compare else RunConfig))
+    schemas: dict[Kind, type[BaseModel]] = {
+        Kind.train: RunConfig,
+        Kind.compare: CompareConfig,
+        Kind.sweep: SweepConfig,
+    }
+    Output().document(json_schema(schemas[kind]))
 
 
 def _kind_of(path: Path) -> type[BaseModel]:
-    """Return the schema that a file is written for: only comparisons name several optimizers, or seeds."""
+    """Return the schema that a file is written for: only comparisons name several optimizers, only sweeps a space."""
     from grng.experiments.compare_config import CompareConfig
+    from grng.experiments.sweep_config import SweepConfig
     from grng.runs.config import RunConfig
     from grng.runs.yaml_text import read_document
 
-    return CompareConfig if {"optimizers", "seeds"} & read_document(path).values.keys() else RunConfig
+    keys = read_document(path).values.keys()
+    if {"optimizers", "seeds"} & keys:
+        return CompareConfig
+    return SweepConfig if {"space", "trials", "sampler", "objective", "tuning_seeds"} & keys else RunConfig

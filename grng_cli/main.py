@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from grng_cli import compare, config, inspection, report, train
+from grng_cli import compare, config, inspection, report, sweep, train
 from grng_cli.guard import Guarded
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def main(
 
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.add_typer(inspection.optimizers, name="optimizers")
 app.add_typer(inspection.models, name="models")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,12 @@ from grng.errors import GrngError
 from grng.experiments import preflight
 from grng.experiments.calibrate import Measured, calibrate
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.executor import Executor, InProcessExecutor
-from grng.experiments.local import LocalExecutor
+from grng.experiments.executor import Executor
+from grng.experiments.machine import executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
 from grng.experiments.record import Calibration, Record, read_record
 from grng.experiments.reuse import stored_result
-from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
-from grng.runs.config import RunConfig
-from grng.runs.config import replace as replace_config
+from grng.experiments.slots import Slot
 from grng.runs.schema import Locate
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bo
             hint="Leave it out; several runs go at once, each in a process of its own. Or use grng train --processes.",
         )
     configs = rows(config, locate=locate)
-    slots = _slots(config)
+    slots = slots_for(config.workers, config.machine)
     directory = directory_of(config, configs)
     if not config.training.seconds:
         check_directory(directory, plan(config, locate=locate))
@@ -107,7 +105,7 @@ def _calibrations(prepared: Prepared, on_calibrated: Measured | None) -> dict[st
     seconds = prepared.config.training.seconds
     if not seconds:
         return {}
-    configs = {label: _with_threads(config, prepared.slots) for label, config in rows(prepared.config).items()}
+    configs = {label: with_threads(config, prepared.slots) for label, config in rows(prepared.config).items()}
     return calibrate(
         configs, seconds=seconds, directory=prepared.directory, slots=prepared.slots, on_measured=on_calibrated
     )
@@ -139,7 +137,7 @@ def compare(
     prepared = config if isinstance(config, Prepared) else prepare(config)
     config = prepared.config
     calibrations = _calibrations(prepared, on_calibrated)
-    with executor or _executor(prepared.slots) as pool:
+    with executor or executor_for(prepared.slots) as pool:
         steps = {label: one.steps for label, one in calibrations.items()}
         planned = plan(config, steps=steps, locate=prepared.locate)
         check_directory(prepared.directory, planned)
@@ -189,7 +187,7 @@ def _run_all(
         if index in stored:
             on_event(run, _reused(stored[index]))
             continue
-        config = _with_threads(run.config, slots)
+        config = with_threads(run.config, slots)
         futures[index] = pool.submit(config, run.directory, on_event=partial(on_event, run), rerun=rerun)
     wait(futures.values(), return_when=FIRST_EXCEPTION)
     for future in futures.values():
@@ -199,29 +197,7 @@ def _run_all(
     return [results[index] for index in range(len(planned))]
 
 
-def _with_threads(config: RunConfig, slots: Sequence[Slot]) -> RunConfig:
-    """Return `config` with the threads of the slots, which are alike."""
-    if not slots:
-        return config
-    return replace_config(config, machine=replace_config(config.machine, threads=slots[0].threads))
-
-
 def _reused(result: RunResult) -> Any:
     from grng.training.events import RunEnded
 
     return RunEnded(result, reused=True)
-
-
-def _slots(config: CompareConfig) -> tuple[Slot, ...]:
-    if config.workers == 0:
-        return ()
-    device = config.machine.device
-    gpus = visible_gpus() if device in ("auto", "cuda") else []
-    slots = share_out(workers=config.workers, threads=config.machine.threads, cores=usable_cores(), gpus=gpus)
-    if device.startswith("cuda:") and len(slots) > 1:  # all on the one GPU that was named
-        slots = [replace(slot, time_shared=True) for slot in slots]
-    return tuple(slots)
-
-
-def _executor(slots: Sequence[Slot]) -> Executor:
-    return LocalExecutor(slots) if slots else InProcessExecutor()

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from grng.errors import GrngError, suggest
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
+from grng.experiments.tuning_seeds import is_tuning_seed
 from grng.report.asked import check_columns, parse_columns
 from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
 from grng.runs.sections import (
@@ -194,6 +195,9 @@ class CompareConfig(Section):
         for seed in value:
             if value.count(seed) > 1:
                 raise PydanticCustomError("duplicate", "seed {seed} is there twice", {"seed": seed})
+            if is_tuning_seed(seed):
+                text = f"seed {seed} is one that `grng sweep` tunes with, so no result may come from it"
+                raise PydanticCustomError("tuning_seed", "{text}", {"text": text})
         return value
 
     @property

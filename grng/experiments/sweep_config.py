@@ -1,0 +1,77 @@
+"""The schema of a sweep: what is searched, how, on which workload, and what the best is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from grng.experiments.tuning_seeds import MAX_COUNT, tuning_seeds
+from grng.runs.schema import Count, Label, Plain, Section, Seed
+from grng.runs.sections import (
+    AugmentConfig,
+    DatasetConfig,
+    DiagnosticsConfig,
+    LoggingConfig,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+
+DEFAULT_TRIALS = 20
+
+Sampler = Literal["qmc", "random", "tpe", "grid"]
+Objective = Literal["accuracy", "loss", "steps-to-target", "time-to-target"]
+
+
+def _space(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class SweepConfig(Section):
+    """A search for the hyperparameters of one optimizer, on one model and one data set.
+
+    `trials`, `label`, `logging`, `diagnostics`, `machine`, `workers` and `output` are no part of its identity.
+    """
+
+    label: Label | None = None
+    """The name of the best configuration in tables; null: the optimizer's name."""
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    """The optimizer; a bare string is its name. Hyperparameters given here are not searched."""
+    space: Annotated[dict[str, Plain], BeforeValidator(_space)] = Field(default_factory=dict)
+    """Changes to the optimizer's declared space (`spaces/NAME`): `lr: log(1e-4, 1e-1)`; null: not searched."""
+    trials: Count | None = None
+    """Trials in all, those of earlier calls included; null: 20, or the whole grid."""
+    sampler: Sampler = "qmc"
+    """`qmc`: a scrambled Sobol sequence; `random`; `tpe`: where earlier trials were good; `grid`: all combinations."""
+    objective: Objective = "accuracy"
+    """What is best, on validation data."""
+    seed: Seed = 0
+    """Seed of the sampler; the runs have tuning seeds of their own."""
+    tuning_seeds: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
+    """Runs of a trial, each with a seed that is never used for reporting; its value is their mean."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The model; a bare string is its name."""
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+    """The data set; a bare string is its name."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """The length of every run, batches and schedule."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """How training batches are changed."""
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+    """What each run writes while training."""
+    diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)
+    """What is measured beside each run."""
+    machine: MachineConfig = Field(default_factory=MachineConfig)
+    """Where it runs; `threads` is per run."""
+    workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    """Runs at once; 0: one after the other in this process; null: as the cores allow."""
+    output: Annotated[Path, Field(strict=False)] | None = None
+    """The sweep's directory; null: runs/sweep-<id>."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs of every trial."""
+        return tuning_seeds(self.tuning_seeds)

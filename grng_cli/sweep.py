@@ -1,0 +1,199 @@
+"""`grng sweep`: the best hyperparameters of one optimizer, on validation data."""
+
+# No `from __future__ import annotations`: Typer would evaluate the text of every annotation, twice, for `--help`.
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grng_cli import data_options, diagnostics_options, model_options, options, sweep_options, training_options
+from grng_cli.output import Output
+
+if TYPE_CHECKING:
+    from grng.experiments.sweep import PreparedSweep
+    from grng.experiments.sweep_summary import Summary
+
+RUN_FAILED = 1
+
+
+def sweep(
+    sweep_config: sweep_options.ConfigArgument = None,
+    config: options.Config = None,
+    model: options.Model = None,
+    dataset: options.Dataset = None,
+    img_size: options.ImgSize = None,
+    optimizer: sweep_options.Optimizer = None,
+    opt: sweep_options.Opt = None,
+    trials: sweep_options.Trials = None,
+    space: sweep_options.Space = None,
+    sampler: sweep_options.Sampler = None,
+    objective: sweep_options.Objective = None,
+    tuning_seeds: sweep_options.TuningSeeds = None,
+    seed: sweep_options.Seed = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    warmup: options.Warmup = None,
+    eval_every: options.EvalEvery = None,
+    target: options.Target = None,
+    loss: training_options.Loss = None,
+    grad_accum: training_options.GradAccum = None,
+    clip_grad: training_options.ClipGrad = None,
+    ema: training_options.Ema = None,
+    precision: training_options.Precision = None,
+    mixup: training_options.Mixup = None,
+    cutmix: training_options.Cutmix = None,
+    label_smoothing: training_options.LabelSmoothing = None,
+    pretrained: model_options.Pretrained = None,
+    weights: model_options.Weights = None,
+    weights_map: model_options.WeightsMap = None,
+    freeze: model_options.Freeze = None,
+    linear_probe: model_options.LinearProbe = None,
+    lora: model_options.Lora = None,
+    drop_path: model_options.DropPath = None,
+    layer_decay: model_options.LayerDecay = None,
+    no_decay: model_options.NoDecay = None,
+    diagnostics: diagnostics_options.Diagnostics = None,
+    diagnostics_every: diagnostics_options.DiagnosticsEvery = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint-every",
+            help="Steps between checkpoints, besides those by time and at every epoch's end.",
+            rich_help_panel="Running",
+        ),
+    ] = None,
+    device: options.Device = None,
+    compile_: training_options.Compile = None,
+    channels_last: training_options.ChannelsLast = None,
+    workers: sweep_options.Workers = None,
+    threads: sweep_options.Threads = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard logs.", rich_help_panel="Running"),
+    ] = None,
+    data_dir: data_options.DataDir = None,
+    download: data_options.Download = None,
+    strict_data: data_options.StrictData = None,
+    data_workers: data_options.DataWorkers = None,
+    flip: data_options.Flip = None,
+    crop: data_options.Crop = None,
+    auto_augment: data_options.AutoAugment = None,
+    random_erasing: data_options.RandomErasing = None,
+    set_: options.Set = None,
+    output: options.OutputDirectory = None,
+    smoke: options.Smoke = False,
+    dry_run: options.DryRun = False,
+    rerun: options.Rerun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Search an optimizer's hyperparameters and write the best configuration; without options, RING's on real digits.
+
+    The same line again goes on where it stopped; several at once share the trials.
+    """
+    flags = [
+        ("model.name", model, "--model"),
+        ("dataset.name", dataset, "--dataset"),
+        ("dataset.img_size", img_size, "--img-size"),
+        ("optimizer.name", optimizer, "--optimizer"),
+        *sweep_options.overrides(space, trials, sampler, objective, tuning_seeds, seed, workers, threads),
+        ("training.epochs", epochs, "--epochs"),
+        ("training.steps", steps, "--steps"),
+        ("training.batch_size", batch_size, "--batch-size"),
+        ("training.schedule", schedule, "--schedule"),
+        ("training.warmup", warmup, "--warmup"),
+        ("training.eval_every", eval_every, "--eval-every"),
+        ("training.target", target, "--target"),
+        *training_options.overrides(
+            loss, grad_accum, clip_grad, ema, precision, mixup, cutmix, label_smoothing, compile_, channels_last
+        ),
+        *model_options.overrides(
+            pretrained, weights, weights_map, freeze, linear_probe, lora, drop_path, layer_decay, no_decay
+        ),
+        ("diagnostics.names", diagnostics, "--diagnostics"),
+        ("diagnostics.every", diagnostics_every, "--diagnostics-every"),
+        ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
+        ("logging.tensorboard", tensorboard, "--tensorboard"),
+        ("machine.device", device, "--device"),
+        ("output", output and str(output), "--output"),
+        *data_options.flags(
+            data_dir=data_dir,
+            download=download,
+            strict_data=strict_data,
+            data_workers=data_workers,
+            flip=flip,
+            crop=crop,
+            auto_augment=auto_augment,
+            random_erasing=random_erasing,
+            dry_run=dry_run,
+        ),
+    ]
+    printer = Output(json_only=json, quiet=quiet)
+    configs = [*([sweep_config] if sweep_config else []), *(config or [])]
+    with printer.busy("loading torch and timm"):
+        prepared = _prepare(
+            flags, configs, set_, opt, smoke=smoke, start_workers=not dry_run and workers != 0, download=not dry_run
+        )
+    for line in prepared.notes:
+        printer.chatter(line)
+    if dry_run:
+        from grng_cli.sweep_summary import describe
+
+        describe(prepared, printer)
+        return
+    summary = _run(prepared, printer, rerun=rerun)
+    if isinstance(summary, int):
+        raise typer.Exit(summary)
+    from grng_cli.sweep_summary import show
+
+    show(summary, printer)
+    raise typer.Exit(RUN_FAILED if summary.best is None else 0)
+
+
+def _prepare(
+    flags: Sequence[tuple[str, Any, str]],
+    configs: Sequence[str],
+    sets: Sequence[str] | None,
+    opts: Sequence[str] | None,
+    *,
+    smoke: bool,
+    start_workers: bool,
+    download: bool,
+) -> "PreparedSweep":
+    """Check everything before anything runs; meanwhile the fork server loads torch."""
+    from grng.experiments.sweep_config import SweepConfig
+    from grng_cli.sources import load, located
+
+    loaded = load(SweepConfig, flags, configs=configs, smoke="sweep/smoke" if smoke else None, sets=sets, opts=opts)
+    if start_workers:
+        from grng.experiments.server import start_early
+
+        start_early()
+
+    from grng.experiments.sweep import prepare
+
+    with located(loaded):
+        return prepare(loaded.config, locate=loaded.locate, download=download)
+
+
+def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary | int":
+    """Do the trials, showing progress; return what came of them, or the exit code when stopped."""
+    from grng.experiments.sweep import sweep as run_sweep
+    from grng.training.errors import Interrupted
+    from grng_cli.stopping import Terminated, terminate_as_interrupt
+    from grng_cli.sweep_progress import SweepProgress
+
+    progress = SweepProgress(printer, prepared)
+    try:
+        with terminate_as_interrupt(), progress:
+            return run_sweep(prepared, on_trial=progress.ended, on_event=progress, rerun=rerun)
+    except (KeyboardInterrupt, Interrupted) as error:
+        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
+        how = "terminated" if terminated else "interrupted"
+        printer.warning(
+            f"{how}: {progress.count} of {prepared.total} trials have ended, the others are saved in "
+            f"{prepared.directory}\n  go on with: {options.invocation()}"
+        )
+        return 143 if terminated else 130

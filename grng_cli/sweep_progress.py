@@ -1,0 +1,90 @@
+"""What `grng sweep` shows while it runs: a line per trial that ends; on a terminal also a bar."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grng_cli.output import Output
+from grng_cli.sweep_summary import told, trial_text
+
+if TYPE_CHECKING:
+    from grng.experiments.sweep import PreparedSweep
+    from grng.experiments.trials import Trial
+
+_BAR = 24
+
+
+class SweepProgress(AbstractContextManager["SweepProgress"]):
+    """Shows the trials of a sweep; a context manager while it does. Its methods may be called from any thread."""
+
+    def __init__(self, output: Output, prepared: PreparedSweep) -> None:
+        self._output = output
+        self._prepared = prepared
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=_BAR),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
+            TextColumn("{task.fields[best]}", markup=False),
+            TimeElapsedColumn(),
+            console=output.stderr,
+            disable=not output.live,
+            transient=True,
+        )
+        self._task = self._bar.add_task(prepared.config.optimizer.name, total=prepared.total, best="")
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self.count = 0
+        """How many trials have ended."""
+
+    def __enter__(self) -> Self:
+        config = self._prepared.config
+        space = ", ".join(f"{name}={dimension}" for name, dimension in self._prepared.space.items())
+        self._output.chatter(f"{config.optimizer.name}: {self._prepared.total} trials ({config.sampler}) of {space}")
+        self._output.chatter(f"in {self._prepared.directory}")
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def ended(self, trial: Trial, trials: list[Trial]) -> None:
+        """Say what came of a trial."""
+        from grng.experiments.sweep_summary import rank
+
+        objective = self._prepared.config.objective
+        known = [one for one in trials if one.ended]
+        finished = [one for one in known if one.status == "finished"]
+        best = min(finished, key=lambda one: rank(one, objective), default=None)
+        with self._lock:
+            self.count = len(known)
+            best_text = "" if best is None else f"best {told(objective, best)} (trial {best.number})"
+            self._output.chatter(
+                f"[{self.count}/{self._prepared.total}] {trial_text(trial, objective)}"
+                + (f"; {best_text}" if best is not None and best.number != trial.number else "")
+            )
+            self._bar.update(self._task, completed=self.count, best=best_text)
+
+    def __call__(self, trial: Trial, seed: int, event: Any) -> None:
+        """Show what matters of a run's event."""
+        from grng.experiments.local import WorkerDied
+        from grng.training.events import RunStarted
+
+        name = f"trial {trial.number} seed {seed}"
+        with self._lock:
+            if isinstance(event, WorkerDied):
+                what = "trying again" if event.retried else "giving up"
+                self._output.warning(f"{name}: the worker died ({event.reason}); {what}")
+            elif isinstance(event, RunStarted):
+                for text in event.warnings:
+                    if text not in self._warned:  # the same data in every run
+                        self._warned.add(text)
+                        self._output.warning(text)
+                if event.resumed_from_step is not None:
+                    self._output.chatter(f"{name}: resumed from step {event.resumed_from_step}")
