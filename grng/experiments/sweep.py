@@ -124,7 +124,7 @@ def sweep(
 
     Args:
         config: The sweep, prepared or not.
-        on_trial: Called with every trial that ends here, and all trials so far; at the beginning with each of those that
+        on_trial: Called with every trial that ends here, and all trials so far; at first with each of those that
             had ended before, and the ones before it.
         on_event: Receives every run's events.
         rerun: Throw away the trials that are there.
@@ -196,7 +196,8 @@ class _Sweeper:
     def _begin(self) -> bool:
         """Begin as many trials as there are workers without a run; return whether one was begun."""
         begun = False
-        while self._unfinished() < self._prepared.workers:
+        # A trial that has ended is written down before the next one begins: that one may depend on it.
+        while self._unfinished() < self._prepared.workers and not any(one.done for one in self._open.values()):
             taken = self._store.take(self._prepared.total, self._prepared.propose)
             if taken is None:
                 break

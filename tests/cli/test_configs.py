@@ -25,7 +25,24 @@ def test_every_file_is_listed() -> None:
     assert {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")} == set(list_configs())
 
 
-@pytest.mark.parametrize("name", tiered(list_configs(), set(list_configs()) - LONG))
+SWEEPS = [name for name in list_configs() if name.startswith(("sweep/", "spaces/"))]
+RUNS = [name for name in list_configs() if name not in SWEEPS]
+
+
+@pytest.mark.parametrize("name", tiered(SWEEPS, {"spaces/reng", "sweep/adamw"}))
+def test_dry_run_of_a_sweep(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
+    ran = grng("sweep", name, "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    given = yaml.safe_load(find_config(name).read_text())
+    assert document["trials"] == given.get("trials", 20)
+    assert set(given.get("space", {})) <= set(document["space"])
+    assert document["estimated_seconds"] > 0
+    assert not snapshot(workdir)
+
+
+@pytest.mark.parametrize("name", tiered(RUNS, set(RUNS) - LONG))
 def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
     command = "compare" if name.startswith(("compare/", "paper/")) else "train"
@@ -60,7 +77,7 @@ def test_check_and_show(grng: Call, workdir: Path, name: str) -> None:
     assert grng("config", "show", "shown.yaml").out == shown.out, "what is shown is a config, complete"
 
 
-@pytest.mark.parametrize(("kind", "key"), [("train", "optimizer"), ("compare", "optimizers")])
+@pytest.mark.parametrize(("kind", "key"), [("train", "optimizer"), ("compare", "optimizers"), ("sweep", "space")])
 def test_schema(grng: Call, kind: str, key: str) -> None:
     schema = json.loads(grng("config", "schema", kind).out)
     assert key in schema["properties"]
