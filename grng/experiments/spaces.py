@@ -7,7 +7,8 @@ of a trial or the yardstick it is measured with cannot be searched: trials would
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -125,10 +126,8 @@ def run_config(config: SweepConfig, values: Mapping[str, Any], *, seed: int, loc
         try:
             sections[section] = replace(sections[section], **changes)
         except ValidationError as error:
-            problems += [
-                messages.problem(one, _SECTIONS[section], lambda key, s=section: place(f"{s}.{dotted(key)}"))
-                for one in error.errors()
-            ]
+            locate_key = partial(_of_section, place, section)
+            problems += [messages.problem(one, _SECTIONS[section], locate_key) for one in error.errors()]
     if problems:
         raise ConfigError(problems)
     own = {name: value for name, value in values.items() if "." not in name}
@@ -195,13 +194,19 @@ def _flat(space: Mapping[str, Any]) -> dict[str, Any]:
     return {key: None if one in ("null", "~") else one for key, one in flat.items()}
 
 
-def _places(locate: Locate | None) -> Any:
+def _places(locate: Locate | None) -> Callable[[str], str]:
+    """Return what tells where the entry of a name was given: its own line, or the flag."""
+
     def place(name: str) -> str:
         keys = [("space", name), ("space", *name.split("."))] if name else [("space",)]
         found = [locate(key) for key in keys] if locate else [dotted(keys[0])]
         return next((where for where in found if where.startswith(FLAG)), found[0])
 
     return place
+
+
+def _of_section(place: Callable[[str], str], section: str, key: Key) -> str:
+    return place(f"{section}.{dotted(key)}")
 
 
 def _check_name(name: str, optimizer: str, known: Mapping[str, Hyperparameter], where: str) -> None:

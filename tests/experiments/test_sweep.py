@@ -13,9 +13,11 @@ import pytest
 
 from grng.errors import RunDirectoryError
 from grng.experiments import sweep as module
+from grng.experiments import sweep_record
 from grng.experiments.executor import EventHandler, InProcessExecutor
 from grng.experiments.objectives import RunOutcome
 from grng.experiments.space_grammar import Real
+from grng.experiments.spaces import Space
 from grng.experiments.sweep import PreparedSweep, prepare, sweep
 from grng.experiments.sweep_config import SweepConfig
 from grng.experiments.sweep_summary import Summary, importance, summarise
@@ -53,7 +55,7 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.preflight, "check", lambda configs, download: ())
+    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, download: ())
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
 
 
@@ -185,9 +187,7 @@ def test_trials_that_others_left_are_finished_first(tmp_path: Path) -> None:
     left = TrialStore(tmp_path / "x", ready.space, minimize=False).take(3, ready.propose)
     assert left is not None
     left.claim.release()
-    module.sweep_record.write_record(
-        tmp_path / "x", module.sweep_record.described(ready.config, ready.space, ready.probe)
-    )
+    sweep_record.write_record(tmp_path / "x", sweep_record.described(ready.config, ready.space, ready.probe))
     summary = run(ready, near(0.005))
     assert [trial.status for trial in summary.trials] == ["finished"] * 3
     assert summary.trials[0].values == left.trial.values
@@ -244,7 +244,7 @@ def test_a_best_value_at_the_edge_is_told_with_a_wider_range(tmp_path: Path) -> 
 
 
 def test_what_decides_is_important() -> None:
-    space = {"x": Real(0.0, 1.0, log=False), "y": Real(0.0, 1.0, log=False)}
+    space: Space = {"x": Real(0.0, 1.0, log=False), "y": Real(0.0, 1.0, log=False)}
     trials = [
         Trial(number, {"x": (number * 7 % 32) / 32, "y": (number * 11 % 32) / 32}, (number * 7 % 32) / 32, ())
         for number in range(32)
