@@ -174,7 +174,7 @@ def compare(
         prepared, expectations = _prepare(
             flags, config, set_, smoke=smoke, start_workers=not inert and workers != 0, download=not inert, plan=plan
         )
-    for line in prepared.notes:
+    for line in (*prepared.notes, *_tuning(prepared)):
         printer.chatter(line)
     if dry_run:
         _describe(prepared, printer)
@@ -229,6 +229,16 @@ def _prepare(
 
     with located(loaded):
         return prepare(loaded.config, locate=loaded.locate, download=download), expectations
+
+
+def _tuning(prepared: "Prepared") -> list[str]:
+    """Say how the rows were tuned that sweeps were named for."""
+    from grng.experiments.tuned import tuning_notes
+
+    config = prepared.config
+    rows = {entry.spec.label: entry.sweep for entry in config.optimizers}
+    names = [entry.name for entry in config.optimizers]
+    return tuning_notes(rows, names, model=config.model.name, dataset=config.dataset.name)
 
 
 def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:

@@ -13,9 +13,10 @@ from pydantic_core import PydanticCustomError
 from grng.errors import GrngError, suggest
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
+from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
 from grng.experiments.tuning_seeds import is_tuning_seed
 from grng.report.asked import check_columns, parse_columns
-from grng.runs.schema import Count, Label, Name, Positive, Section, Seed
+from grng.runs.schema import Count, InputPath, Label, Name, Positive, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
     DatasetConfig,
@@ -44,14 +45,14 @@ class Entry(OptimizerConfig):
 
     label: Label | None = None
     """The row's name; null: the name with the hyperparameters given."""
+    sweep: InputPath | None = None
+    """The directory of a sweep that tells the values that are not given; `ring@DIR` is `{name: ring, sweep: DIR}`."""
 
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
         try:
-            return _entry(parse_spec(value))
+            return _with_best(_entry(parse_spec(value)) if isinstance(value, str) else value)
         except GrngError as error:
             raise _complain(error) from None
 
@@ -63,7 +64,20 @@ class Entry(OptimizerConfig):
 
 
 def _entry(spec: OptimizerSpec) -> dict[str, Any]:
-    return {"name": spec.name, **spec.hyperparameters, "label": spec.label}
+    return {"name": spec.name, **spec.hyperparameters, "label": short_label(spec.label)}
+
+
+def _with_best(value: Any) -> Any:
+    """Fill in the best values of the sweep that an entry names."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        return value
+    name, folder = split_name(value["name"])
+    folder = folder or value.get("sweep")
+    if not isinstance(folder, str | Path):
+        return value
+    label = value.get("label") or short_label(f"{name}{SIGN}{folder}")
+    best = read_tuning(Path(folder), name).values
+    return {**best, **value, "name": name, "sweep": folder, "label": label}
 
 
 class BudgetConfig(TrainingConfig):
