@@ -109,6 +109,8 @@ def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool
     directory = config.output or sweep_record.default_directory(config, space, probe)
     sweep_record.check_folder(directory, sweep_record.described(config, space, probe))
     notes = preflight.check([probe], download=download)
+    if config.objective == "time-to-target" and any(slot.time_shared for slot in slots):
+        notes = (*notes, "note: times of runs that share cores or a GPU mean little; use --workers 1")
     return PreparedSweep(config, space, probe, directory, total, slots, notes)
 
 
