@@ -10,7 +10,7 @@ from grng_cli import data_options, diagnostics_options, model_options, options, 
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
-    from grng.experiments.sweep import PreparedSweep
+    from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.sweep_summary import Summary
 
 RUN_FAILED = 1
@@ -172,7 +172,7 @@ def _prepare(
 
         start_early()
 
-    from grng.experiments.sweep import prepare
+    from grng.experiments.sweep_plan import prepare
 
     with located(loaded):
         return prepare(loaded.config, locate=loaded.locate, download=download)

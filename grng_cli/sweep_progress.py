@@ -13,7 +13,7 @@ from grng_cli.output import Output
 from grng_cli.sweep_summary import told, trial_text
 
 if TYPE_CHECKING:
-    from grng.experiments.sweep import PreparedSweep
+    from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.trials import Trial
 
 _BAR = 24

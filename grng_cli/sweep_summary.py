@@ -11,7 +11,7 @@ from grng_cli.output import Output
 from grng_cli.wording import command, fraction, scalar, seconds, size
 
 if TYPE_CHECKING:
-    from grng.experiments.sweep import PreparedSweep
+    from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.sweep_summary import Summary
     from grng.experiments.trials import Trial
 

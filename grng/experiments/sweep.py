@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from grng.errors import ConfigError, GrngError, RunDirectoryError
-from grng.experiments import preflight, samplers, sweep_record
+from grng.errors import RunDirectoryError
+from grng.experiments import sweep_record
 from grng.experiments.executor import Executor
-from grng.experiments.machine import executor_for, slots_for, with_threads
-from grng.experiments.objectives import RunOutcome, minimizes, needs_target, trial_value
-from grng.experiments.slots import Slot
-from grng.experiments.space_grammar import Real
-from grng.experiments.spaces import Space, check_together, run_config, space_of
-from grng.experiments.sweep_config import DEFAULT_TRIALS, SweepConfig
+from grng.experiments.machine import executor_for, with_threads
+from grng.experiments.objectives import RunOutcome, minimizes, trial_value
+from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweep_plan import PreparedSweep, prepare
 from grng.experiments.sweep_summary import Summary, summarise, write
 from grng.experiments.trials import Taken, Trial, TrialStore, remove_trials
-from grng.runs.config import RunConfig
 from grng.runs.files import explain_os_errors
-from grng.runs.schema import Locate
 
 if TYPE_CHECKING:
     from grng.runs.result import RunResult
@@ -37,81 +33,11 @@ POLL_SECONDS = 0.5
 CLAIM_SECONDS = 15.0
 """How long a run whose sweep was killed may take to save itself before its trial goes on here."""
 
-MAX_GRID = 1000
-"""Combinations of a grid that are tried without being asked for by number."""
-
 RunEvent = Callable[[Trial, int, Any], None]
 """Receives trial, seed and event (`grng.training.events`) of every run; from any thread."""
 
 TrialEvent = Callable[[Trial, "list[Trial]"], None]
 """Receives a trial that has ended, and all trials of the folder."""
-
-
-@dataclass(frozen=True)
-class PreparedSweep:
-    """A sweep whose settings have been found good; nothing is written yet.
-
-    Args:
-        config: The sweep.
-        space: What is searched.
-        probe: A resolved run within the space.
-        directory: Where it goes.
-        total: Trials in all.
-        slots: What its workers get; empty: the runs are done in this process.
-        notes: Lines on the model: weights loaded, what is frozen.
-    """
-
-    config: SweepConfig
-    space: Space
-    probe: RunConfig
-    directory: Path
-    total: int
-    slots: tuple[Slot, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def workers(self) -> int:
-        """Runs at once."""
-        return max(1, len(self.slots))
-
-    def run(self, values: dict[str, Any], seed: int) -> RunConfig:
-        """Return the resolved config of a run with the values of a trial."""
-        return run_config(self.config, values, seed=seed)
-
-    def propose(self, number: int, trials: Any) -> dict[str, Any]:
-        """Return the values of trial `number`."""
-        config = self.config
-        minimize = minimizes(config.objective)
-        return samplers.propose(
-            config.sampler, self.space, seed=config.seed, number=number, trials=trials, minimize=minimize
-        )
-
-
-def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool = True) -> PreparedSweep:
-    """Check everything that can be checked before a trial begins; nothing is written.
-
-    Args:
-        config: The sweep.
-        locate: Where a key of it was given, for messages (`Loaded.locate`).
-        download: Whether data and pretrained weights may be fetched.
-
-    Raises:
-        GrngError: Names, space, model, device or directory do not do.
-    """
-    space = space_of(config, locate=locate)
-    probe = check_together(config, space, locate=locate)
-    total = _total(config, space, locate)
-    if needs_target(config.objective) and probe.training.target is None:
-        where = locate(("objective",)) if locate else "objective"
-        message = f"{config.objective} needs a validation accuracy to reach, and {probe.dataset.name} has none."
-        raise GrngError(message, where=where, hint="Give training.target (--target).")
-    slots = slots_for(config.workers, config.machine)
-    directory = config.output or sweep_record.default_directory(config, space, probe)
-    sweep_record.check_folder(directory, sweep_record.described(config, space, probe))
-    notes = preflight.check([probe], download=download)
-    if config.objective == "time-to-target" and any(slot.time_shared for slot in slots):
-        notes = (*notes, "note: times of runs that share cores or a GPU mean little; use --workers 1")
-    return PreparedSweep(config, space, probe, directory, total, slots, notes)
 
 
 def sweep(
@@ -243,31 +169,6 @@ class _Sweeper:
 
     def _others_run(self) -> bool:
         return any(not trial.ended for trial in self._store.trials()[: self._prepared.total])
-
-
-def _total(config: SweepConfig, space: Space, locate: Locate | None) -> int:
-    """Return the number of trials in all.
-
-    Raises:
-        ConfigError: A grid of what cannot be counted, or smaller than the trials asked for, or huge.
-    """
-    if config.sampler != "grid":
-        return config.trials or DEFAULT_TRIALS
-    where = locate(("sampler",)) if locate else "sampler"
-    size = samplers.grid_size(space)
-    if size is None:
-        names = [f"{name}: {one}" for name, one in space.items() if isinstance(one, Real)]
-        hint = "Give the values, --space 'NAME=choice(…)', or choose another sampler."
-        raise ConfigError([GrngError(f"a grid needs values, not ranges: {', '.join(names)}.", where=where, hint=hint)])
-    if config.trials is None and size > MAX_GRID:
-        raise ConfigError(
-            [GrngError(f"the grid has {size:,} combinations.", where=where, hint="Say how many to try: --trials N.")]
-        )
-    if config.trials is not None and config.trials > size:
-        where = locate(("trials",)) if locate else "trials"
-        hint = f"Give --trials {size}, or leave it out."
-        raise ConfigError([GrngError(f"the grid has only {size} combinations.", where=where, hint=hint)])
-    return config.trials or size
 
 
 def _store(prepared: PreparedSweep) -> TrialStore:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grng.errors import GrngError
 from grng.experiments.objectives import TITLES, minimizes, needs_target
 from grng.experiments.samplers import distribution, quiet_optuna, to_optuna
-from grng.experiments.space_grammar import Choice, Real, Whole, written
 from grng.experiments.spaces import Space, run_config
 from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweep_edges import Edge, edges
 from grng.experiments.trials import Trial
 from grng.runs.config import RunConfig
 from grng.runs.files import atomic_write_json, atomic_write_text
@@ -23,42 +21,10 @@ from grng.runs.loading import dump_yaml
 BEST = "best.yaml"
 SUMMARY = "sweep.json"
 
-EDGE = 0.05
-"""Share of a range, on its scale, that counts as its edge."""
-
 LEAST_FOR_IMPORTANCE = 8
 """Trials below which nothing is said about what mattered."""
 
 _GOOD_TRIALS = 5
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A best value at the end of its range: a better one may lie beyond.
-
-    Args:
-        name: Of what is searched.
-        value: The best trial's.
-        bound: The end of the range that it is at.
-        upper: Whether that is the upper one.
-        space: The range.
-        wider: An expression whose range goes further.
-    """
-
-    name: str
-    value: Any
-    bound: float
-    upper: bool
-    space: str
-    wider: str
-
-    def sentence(self) -> str:
-        """Return what to say about it."""
-        side = "upper" if self.upper else "lower"
-        return (
-            f"the best {self.name}, {written(self.value)}, is at the {side} end of what was searched, {self.space}: "
-            f"a better one may lie beyond {written(self.bound)}. Move it with --space '{self.name}={self.wider}'."
-        )
 
 
 @dataclass(frozen=True)
@@ -175,7 +141,7 @@ def summarise(config: SweepConfig, space: Space, probe: RunConfig, directory: Pa
         trials=tuple(trials),
         best=best,
         importance=importance(space, trials, config.objective),
-        edges=() if best is None else tuple(_edges(config, space, best)),
+        edges=() if best is None else tuple(edges(config, space, best)),
     )
 
 
@@ -233,52 +199,6 @@ def importance(space: Space, trials: Sequence[Trial], objective: str) -> dict[st
 
 def _better(trial: Trial, other: Trial, objective: str) -> bool:
     return rank(trial, objective)[:3] < rank(other, objective)[:3]
-
-
-def _edges(config: SweepConfig, space: Space, best: Trial) -> list[Edge]:
-    def allowed(name: str, bound: float) -> bool:
-        try:
-            run_config(config, {**best.values, name: bound}, seed=config.seeds[0])
-        except GrngError:
-            return False
-        return True
-
-    found = []
-    for name, dimension in space.items():
-        if isinstance(dimension, Choice):
-            continue
-        position = dimension.position(best.values[name])
-        if EDGE < position < 1 - EDGE:
-            continue
-        upper = position > EDGE
-        wider = _wider(dimension, partial(allowed, name), upper=upper)
-        if wider is not None:
-            bound = dimension.high if upper else dimension.low
-            found.append(Edge(name, best.values[name], bound, upper, str(dimension), str(wider)))
-    return found
-
-
-def _wider(dimension: Real | Whole, allowed: Callable[[float], bool], *, upper: bool) -> Real | Whole | None:
-    """Return a range that goes further at one end, as far as is allowed; None: it cannot."""
-    for share in (1.0, 0.5, 0.25, 0.125, 0.0625):
-        bound = _beyond(dimension, share, upper=upper)
-        low, high = (dimension.low, bound) if upper else (bound, dimension.high)
-        if bound in (dimension.low, dimension.high) or (dimension.log and low <= 0) or not allowed(bound):
-            continue
-        if isinstance(dimension, Whole):
-            return Whole(int(low), int(high), dimension.log)
-        return Real(low, high, dimension.log)
-    return None
-
-
-def _beyond(dimension: Real | Whole, share: float, *, upper: bool) -> float:
-    """Return a bound beyond an end: ten times further on a logarithmic scale, the range's width on another."""
-    end = dimension.high if upper else dimension.low
-    if dimension.log:
-        value = end * 10 ** (share if upper else -share)
-    else:
-        value = end + share * (dimension.high - dimension.low) * (1 if upper else -1)
-    return round(value) if isinstance(dimension, Whole) else float(f"{value:.3g}")
 
 
 def _entry(trial: Trial) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from grng.experiments.executor import EventHandler, InProcessExecutor
 from grng.experiments.objectives import RunOutcome
 from grng.experiments.space_grammar import Real
 from grng.experiments.spaces import Space
-from grng.experiments.sweep import PreparedSweep, prepare, sweep
+from grng.experiments.sweep import sweep
 from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweep_plan import PreparedSweep, prepare
 from grng.experiments.sweep_summary import Summary, importance, summarise
 from grng.experiments.trials import Trial, TrialStore
 from grng.runs.config import RunConfig
