@@ -141,8 +141,8 @@ def test_the_seeds_of_tuning_are_no_seeds_of_a_comparison(grng: Call) -> None:
     assert "--seeds: seed 1000000 is one that `grng sweep` tunes with, so no result may come from it." in ran.err
 
 
-LONG = ("--batch-size", 16, "--dataset", "digits", "--img-size", 32, "--model", "test_vit", "--steps", 40)
-SWEEP = ("sweep", "--optimizer", "adamw", *LONG, "--trials", 3, "--output", "x", "--set", "logging.checkpoint_every=10")
+LONG = ("--batch-size", 16, "--dataset", "digits", "--img-size", 32, "--model", "test_vit", "--steps", 16)
+SWEEP = ("sweep", "--optimizer", "adamw", *LONG, "--trials", 3, "--output", "x", "--set", "logging.checkpoint_every=2")
 
 
 def scores(directory: Path) -> list[tuple[float | None, float | None, int | None]]:
@@ -151,14 +151,15 @@ def scores(directory: Path) -> list[tuple[float | None, float | None, int | None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_two_sweeps_share_the_trials_and_one_that_is_killed_loses_nothing(process: Start, workdir: Path) -> None:
-    alone = process(*SWEEP[:-4], "--output", "alone", "--workers", 1)
-    assert alone.wait(300) == 0
+    alone = process(*SWEEP[:-4], "--output", "alone", "--workers", 1, "--threads-per-run", 1)
+    assert alone.wait(600) == 0
     victim, other = (process(*SWEEP, "--workers", 1, "--threads-per-run", 1) for _ in range(2))
     wait_for(lambda: list(workdir.glob("x/trials/*/seed*/checkpoint/last.pt")))
     for one in [psutil.Process(victim.pid), *psutil.Process(victim.pid).children(recursive=True)]:
         one.send_signal(signal.SIGKILL)
-    out, err = other.communicate(timeout=300)
+    out, err = other.communicate(timeout=600)
     assert other.returncode == 0, err
     assert "3 trials (3 finished)" in out
     assert [one[:2] for one in scores(workdir / "x")] == [one[:2] for one in scores(workdir / "alone")]
@@ -167,6 +168,7 @@ def test_two_sweeps_share_the_trials_and_one_that_is_killed_loses_nothing(proces
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_saves_and_says_how_to_go_on(process: Start, workdir: Path, number: int, code: int) -> None:
     running = process(*SWEEP, "--workers", 1)
@@ -177,6 +179,6 @@ def test_an_interrupt_saves_and_says_how_to_go_on(process: Start, workdir: Path,
     assert " of 3 trials have ended, the others are saved in x\n  go on with: grng sweep --optimizer adamw" in err
     assert "Traceback" not in err
     again = process(*SWEEP, "--workers", 1)
-    out, err = again.communicate(timeout=300)
+    out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     assert "3 trials (3 finished)" in out
