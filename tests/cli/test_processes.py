@@ -62,8 +62,9 @@ def test_a_killed_worker_costs_its_run_a_retry(process: Start, workdir: Path) ->
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), pytest.param(signal.SIGTERM, 143, "terminated", marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
+@pytest.mark.slow
 def test_a_stopped_comparison_saves_and_goes_on(
     process: Start, workdir: Path, number: signal.Signals, code: int, word: str
 ) -> None:
