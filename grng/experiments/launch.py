@@ -21,9 +21,11 @@ from grng.errors import GrngError
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, run_training
 from grng.experiments.failed import record_failure
+from grng.experiments.kernel_kills import kernel_kills, rose
 from grng.experiments.local import STOP, STOP_SECONDS, how_ended
 from grng.experiments.slots import Slot, share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
+from grng.runs.exhausted import memory_hint
 from grng.runs.launched import Place, launched
 from grng.runs.result import RunResult
 from grng.runs.rundir import RunDirectory
@@ -121,7 +123,8 @@ class _Ranks:
         self._ranks: list[_Rank] = []
         self._lost: str | None = None
         self._deadline: float | None = None
-        self._told = self._begun = False
+        self._told = self._begun = self._exhausted = False
+        self._kills = kernel_kills()
         self._stopped: str | None = None
         self._open = contextlib.ExitStack()
 
@@ -207,7 +210,9 @@ class _Ranks:
             rank.process.join(GRACE_SECONDS)
             if rank.word is None and self._lost is None and not self._told:
                 number = self._ranks.index(rank)
-                how = how_ended(rank.process.exitcode or 0, rank.log)
+                code = rank.process.exitcode or 0
+                self._exhausted = code == -signal.SIGKILL and rose(self._kills, kernel_kills())
+                how = how_ended(code, rank.log, exhausted=self._exhausted)
                 self._lost = f"process {number} of the run's {self._count} ended before its time: {how}"
                 self._deadline = time.monotonic() + GRACE_SECONDS
             return
@@ -225,16 +230,17 @@ class _Ranks:
         """Return the error of a process that died, written down as the run's result."""
         assert self._lost is not None
         with contextlib.suppress(GrngError):
-            record_failure(self._config, self._place.path, self._lost)
+            record_failure(self._config, self._place.path, self._lost, exhausted=self._exhausted)
             with self._place.claim():
                 result = self._place.result()
                 if result is not None and result.status == "failed":
-                    told = {"message": self._lost, "world_size": self._count}
+                    told: dict[str, Any] = {"message": self._lost, "world_size": self._count}
+                    told |= {"reason": "oom" if self._exhausted else "crash"}
                     result.model_copy(update=told).save(self._place.result_file)
         return ProcessLost(
             f"{self._lost.rstrip('.')}.",
             where=str(self._place.path),
-            hint="The same command goes on from the last checkpoint; if memory ran out, with fewer processes.",
+            hint=memory_hint(self._config) if self._exhausted else "The same command goes on from the last checkpoint.",
         )
 
     def _kill(self) -> None:
