@@ -8,7 +8,7 @@ from pydantic import Field, GetJsonSchemaHandler, StringConstraints, model_valid
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from grng.runs.schema import InputPath, Name, Section
+from grng.runs.schema import InputPath, Name, Section, string_or_section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -28,12 +28,7 @@ class ClaimConfig(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(core)
-        schema = handler.resolve_ref_schema(reference)
-        full = dict(schema)
-        schema.clear()
-        schema.update({"anyOf": [{"type": "string", "description": "The claim."}, full]})
-        return reference
+        return string_or_section(core, handler, "The claim.")
 
 
 class PlanningConfig(Section):

@@ -48,6 +48,16 @@ class Section(BaseModel):
     alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
 
 
+def string_or_section(core: CoreSchema, handler: GetJsonSchemaHandler, description: str) -> JsonSchemaValue:
+    """Return the JSON schema of a section that a bare string abbreviates, for `__get_pydantic_json_schema__`."""
+    reference = handler(core)
+    schema = handler.resolve_ref_schema(reference)
+    full = dict(schema)
+    schema.clear()
+    schema.update({"anyOf": [{"type": "string", "description": description}, full]})
+    return reference
+
+
 class NamedSection(Section):
     """A section that a bare string abbreviates: `model: test_vit` is `model: {name: test_vit}`.
 
@@ -62,12 +72,7 @@ class NamedSection(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(core)
-        schema = handler.resolve_ref_schema(reference)
-        full = dict(schema)
-        schema.clear()
-        schema.update({"anyOf": [{"type": "string", "description": "The name."}, full]})
-        return reference
+        return string_or_section(core, handler, "The name.")
 
 
 def _plain(value: Any) -> Any:
