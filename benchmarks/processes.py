@@ -31,9 +31,10 @@ from grng import __version__
 from grng.optim import sharing
 from grng.runs.config import RunConfig, resolve
 from grng.runs.launched import Place
+from grng.training.building import build_session
 from grng.training.distributed import World
 from grng.training.seeding import preserved_rng
-from grng.training.session import Session, build_session
+from grng.training.session import Session
 
 BLOCK = 10
 SHARED = {"shared": 0.0, "each its own": float("inf")}

@@ -54,10 +54,10 @@ def estimate(config: RunConfig) -> Estimate:
 def _measured(config: RunConfig) -> Estimate:
     import time
 
+    from grng.training.building import build_session
     from grng.training.device import execution_settings, resolve_device
     from grng.training.memory import optimizer_state_bytes
     from grng.training.seeding import preserved_rng
-    from grng.training.session import build_session
 
     machine = config.machine
     settings = execution_settings(resolve_device(machine.device), threads=machine.threads, compiles=machine.compile)

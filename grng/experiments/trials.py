@@ -183,6 +183,7 @@ class TrialStore:
         path = self.folder / JOURNAL
         with quiet_optuna(), explain_os_errors(path):
             try:
+                # no subclass of Optuna's, which is loaded here at the earliest
                 backend = JournalFileBackend(str(path), lock_obj=_Reentrant(self._lock))  # type: ignore[arg-type]
                 return optuna.create_study(
                     storage=optuna.storages.JournalStorage(backend),

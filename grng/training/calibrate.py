@@ -6,9 +6,9 @@ from contextlib import closing
 
 from grng.errors import GrngError
 from grng.runs.config import RunConfig, resolve
+from grng.training.building import build_session
 from grng.training.device import execution_settings, resolve_device
 from grng.training.seeding import preserved_rng
-from grng.training.session import build_session
 
 DEFAULT_STEPS = 40
 

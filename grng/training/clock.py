@@ -5,7 +5,7 @@ the edges of every phase, since a phase's kernels would otherwise be charged to 
 overlap of host and device, alike for every optimizer.
 
 Evaluation, checkpoints and listeners run between steps, where the clock stands still. What a process pays once, such
-as choosing convolution algorithms, is paid in a throw-away pass before the first step (`grng.training.session`): so
+as choosing convolution algorithms, is paid in a throw-away pass before the first step (`grng.training.building`): so
 every step counts in the means, and rare expensive ones (a refresh of the curvature every k steps) are in them with
 their true share.
 """

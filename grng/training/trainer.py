@@ -12,6 +12,7 @@ from grng.errors import GrngError
 from grng.runs.config import RunConfig, resolve
 from grng.runs.result import RunResult
 from grng.runs.rundir import RunDirectory, RunState
+from grng.training.building import build_session
 from grng.training.device import execution_settings
 from grng.training.distributed import World, joined
 from grng.training.errors import Interrupted, RunFailed
@@ -23,7 +24,7 @@ from grng.training.loop import Loop
 from grng.training.outcome import Circumstances, build_result
 from grng.training.runfiles import RunFiles, clear
 from grng.training.seeding import preserved_rng
-from grng.training.session import Session, build_session
+from grng.training.session import Session
 from grng.training.signals import StopRequest, stop_on_signals
 
 OnExisting = Literal["reuse", "rerun"]

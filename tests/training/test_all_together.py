@@ -68,7 +68,7 @@ def test_what_is_mixed_depends_on_the_settings(changed: str, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("small_data")
 def test_two_optimizers_see_the_same_mixed_batches() -> None:
-    from grng.training.session import build_session
+    from grng.training.building import build_session
 
     sessions = [build_session(config_of(name)) for name in ("sgd", "r-kalman")]
     for session in sessions:

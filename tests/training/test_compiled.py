@@ -11,8 +11,9 @@ import torch._functorch.config
 import torch._inductor.config
 
 from grng.errors import GrngError
+from grng.training.building import build_session
 from grng.training.device import execution_settings
-from grng.training.session import Session, build_session
+from grng.training.session import Session
 from grng.training.trainer import train
 from tests.tiers import tiered
 from tests.training.helpers import difference, run_config

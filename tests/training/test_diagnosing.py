@@ -21,8 +21,9 @@ from grng.models import PreparedModel
 from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
+from grng.training.building import build_session
 from grng.training.seeding import preserved_rng
-from grng.training.session import Session, build_session
+from grng.training.session import Session
 from grng.training.trainer import train
 from tests.oracles.nets import Squares, flat
 from tests.tiers import tiered
@@ -276,7 +277,7 @@ def test_a_model_without_double_backward_is_refused_before_anything_is_written(
     def prepare(*arguments: Any, **more: Any) -> PreparedModel:
         return PreparedModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Squared(), nn.Linear(8, 10)), None, ())
 
-    monkeypatch.setattr("grng.training.session.prepare_model", prepare)
+    monkeypatch.setattr("grng.training.building.prepare_model", prepare)
     with pytest.raises(GrngError, match="has no double backward") as caught:
         train(diagnosed(), tmp_path / "run")
     assert caught.value.where == "diagnostics.names"

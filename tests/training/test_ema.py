@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from grng.training.building import build_session
 from grng.training.checkpoint import evaluated_weights
 from grng.training.ema import WeightAverage
-from grng.training.session import Session, build_session
+from grng.training.session import Session
 from grng.training.trainer import train
 from tests.training.helpers import run_config
 from tests.training.test_step import Net

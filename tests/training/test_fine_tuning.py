@@ -15,9 +15,9 @@ from grng.models.weights_file import weights_sha256
 from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
+from grng.training.building import build_session
 from grng.training.errors import Interrupted
 from grng.training.events import Event, RunStarted
-from grng.training.session import build_session
 from grng.training.trainer import train
 from tests.training.helpers import at_step, checkpoint, difference, interrupt_when, run_config, untimed
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from grng.errors import GrngError
+from grng.training.building import build_session
 from grng.training.clock import StepClock
 from grng.training.evaluate import evaluate
 from grng.training.loss import Loss
 from grng.training.precision import Precision, PrecisionName
-from grng.training.session import build_session
 from grng.training.step import StepRules, train_step
 from grng.training.trainer import train
 from tests.oracles.nets import class_batch, flat, mlp
