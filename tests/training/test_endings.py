@@ -17,7 +17,7 @@ import torch
 from grng.errors import GrngError, RunDirectoryError
 from grng.models import PreparedModel, prepare_model
 from grng.runs.result import RunResult
-from grng.training import session
+from grng.training import building, session
 from grng.training.errors import Interrupted, RunFailed, Terminated
 from grng.training.evaluate import Scores
 from grng.training.events import Event, RunEnded, StepDone
@@ -51,7 +51,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             for parameter in models[-1].parameters():
                 parameter.fill_(torch.inf)
 
-    monkeypatch.setattr(session, "prepare_model", prepare)
+    monkeypatch.setattr(building, "prepare_model", prepare)
     return act
 
 
@@ -172,7 +172,7 @@ def test_a_crash_before_the_first_step_is_written_down(tmp_path: Path, monkeypat
     def explode(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(session, "create_optimizer", explode)
+    monkeypatch.setattr(building, "create_optimizer", explode)
     with pytest.raises(RunFailed):
         train(run_config(), tmp_path / "run")
     assert (stored(tmp_path / "run").status, stored(tmp_path / "run").reason) == ("failed", "oom")
