@@ -57,7 +57,10 @@ def run_comparison(
         prepared, expectations = _prepare(
             flags, configs, sets, smoke=smoke, start_workers=not inert and not in_process, download=not inert, plan=plan
         )
-    for line in (*prepared.notes, *_tuning(prepared)):
+    from grng_cli.tuning_summary import tuning_lines
+
+    # The report says it again, so only where there is none.
+    for line in (*prepared.notes, *(tuning_lines(prepared) if inert else ())):
         printer.chatter(line)
     if dry_run:
         _describe(prepared, printer)
@@ -68,11 +71,16 @@ def run_comparison(
         show_plan(prepared, printer)
         return None
     _warn_of_few_seeds(prepared, printer)
-    comparison = _run(prepared, printer, rerun=rerun)
+    from grng_cli.tuning_progress import run_tuning
+
+    tuned = run_tuning(prepared, printer, rerun=rerun)
+    if isinstance(tuned, int):
+        return tuned
+    comparison = _run(tuned, printer, rerun=rerun)
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    return _report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv)
+    return _report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
 
 
 def _prepare(
@@ -112,16 +120,6 @@ def _prepare(
 
     with located(loaded):
         return prepare(loaded.config, locate=loaded.locate, download=download), expectations
-
-
-def _tuning(prepared: Prepared) -> list[str]:
-    """Say how the rows were tuned that sweeps were named for."""
-    from grng.experiments.tuned import tuning_notes
-
-    config = prepared.config
-    rows = {entry.spec.label: entry.sweep for entry in config.optimizers}
-    names = [entry.name for entry in config.optimizers]
-    return tuning_notes(rows, names, model=config.model.name, dataset=config.dataset.name)
 
 
 def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
@@ -190,7 +188,9 @@ def _report(
 
 def _describe(prepared: Prepared, printer: Output) -> None:
     from grng.experiments.compare import planned_now
+    from grng.experiments.tuning import expected, trials_ahead
     from grng_cli.dry_run import describe
 
     runs = [(run.label, run.seed, run.config, run.directory) for run in planned_now(prepared)]
-    describe(runs, printer, workers=max(1, len(prepared.slots)))
+    _, unknown = expected(prepared)
+    describe(runs, printer, workers=max(1, len(prepared.slots)), unknown=unknown, tuning=trials_ahead(prepared))

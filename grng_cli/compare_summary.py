@@ -69,6 +69,7 @@ def show(
     from grng.report.columns import display_columns
     from grng.report.export import to_csv, to_dict, to_markdown
     from grng.report.sentences import sentences
+    from grng_cli.tuning_summary import print_tuning
 
     outcomes = [expectation.evaluate(table) for expectation in expectations]
     if printer.json_only:
@@ -85,6 +86,7 @@ def show(
             printer.warning(warning)
         for note in table.notes:
             printer.prose(f"note: {note}")
+        print_tuning(table, printer)
         _print_claims(claims, printer)
         _print_outcomes(outcomes, printer)
         printer.data()

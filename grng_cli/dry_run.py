@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +15,33 @@ from grng_cli.wording import seconds, size
 
 if TYPE_CHECKING:
     from grng.experiments.estimate import Estimate
+    from grng.experiments.tuning import TrialsAhead
     from grng.runs.config import RunConfig
 
 Planned = tuple[str, int, "RunConfig", Path]
 """Label, seed, config and directory of a run."""
 
 
-def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
+def describe(
+    runs: Sequence[Planned],
+    printer: Output,
+    *,
+    workers: int,
+    unknown: Collection[str] = (),
+    tuning: Mapping[str, TrialsAhead] | None = None,
+) -> None:
     """Print what would be run.
 
     Args:
         runs: In the order in which they would be begun.
         printer: Of the command.
         workers: How many would go at once.
+        unknown: Rows whose hyperparameters tuning will tell.
+        tuning: The trials of each row that is tuned first.
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
+    from grng_cli.tuning_summary import ahead_as_dicts, print_ahead
 
     printer.chatter("measuring a few steps of each optimizer …")
     estimates: dict[str, Estimate] = {}
@@ -38,14 +49,20 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
         if label not in estimates:
             estimates[label] = estimate(config)
     done = {RunState.FINISHED, RunState.DIVERGED}
-    states = [RunDirectory(directory).check(config) in done for _, _, config, directory in runs]
+    states = [
+        label not in unknown and RunDirectory(directory).check(config) in done for label, _, config, directory in runs
+    ]
     ahead = [estimates[run[0]] for run, there in zip(runs, states, strict=True) if not there]
+    count = len(ahead)
+    trials = tuning or {}
+    ahead += [estimates[label] for label, one in trials.items() for _ in range(one.runs)]
     absent = next((one.absent for one in ahead if one.absent), None)
     total_s = None if absent else sum(one.seconds or 0.0 for one in ahead) / min(workers, max(1, len(ahead)))
     disk = None if absent else sum(one.disk_bytes or 0 for one in ahead)
     if printer.json_only:
         printer.document(
             {
+                **({"tuning": ahead_as_dicts(trials, estimates)} if trials else {}),
                 "runs": [
                     {
                         "label": label,
@@ -64,15 +81,16 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
             }
         )
         return
+    print_ahead(trials, estimates, printer)
     printer.data(_table(runs, states, estimates))
+    to_do = f"{count} of {len(runs)} runs to do"
+    if trials:
+        to_do = f"{sum(one.runs for one in trials.values())} runs of trials and {to_do}"
     if absent:
-        printer.essential(f"{len(ahead)} of {len(runs)} runs to do; not measured: {absent} Nothing was written.")
+        printer.essential(f"{to_do}; not measured: {absent} Nothing was written.")
         return
     at_once = f" with {workers} at once" if workers > 1 else ""
-    printer.essential(
-        f"{len(ahead)} of {len(runs)} runs to do{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. "
-        "Nothing was written."
-    )
+    printer.essential(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. Nothing was written.")
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,7 @@ from grng.errors import GrngError, suggest
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
+from grng.experiments.tuning_config import TuneConfig
 from grng.experiments.tuning_seeds import is_tuning_seed
 from grng.report.asked import check_columns, parse_columns
 from grng.runs.schema import Count, InputPath, Label, Name, Positive, Section, Seed
@@ -80,6 +81,20 @@ def _with_best(value: Any) -> Any:
     return {**best, **value, "name": name, "sweep": folder, "label": label}
 
 
+TUNED: Literal["tuned"] = "tuned"
+"""The target that tuning tells."""
+
+
+def _target(value: Any) -> Any:
+    """Take a share or `tuned`; pydantic's own message would be one for each of the two."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or value == TUNED or (number and 0 < value <= 1):
+        return value
+    shown = f"{value:g}" if number else repr(value)
+    text = f"must be a validation accuracy above 0 and at most 1, or the word `tuned`, not {shown}"
+    raise PydanticCustomError("target", "{text}", {"text": text})
+
+
 class BudgetConfig(TrainingConfig):
     """As a run's `training`, and a budget in seconds: each optimizer gets the steps that it does in that time."""
 
@@ -89,6 +104,9 @@ class BudgetConfig(TrainingConfig):
     """Steps between evaluations, besides those at every epoch's end: how finely time to target is told."""
     seconds: Positive | None = None
     """Training seconds per run, instead of `epochs` or `steps`; measured once per optimizer and turned into steps."""
+    target: Annotated[float | Literal["tuned"] | None, BeforeValidator(_target)] = None  # type: ignore[assignment]
+    """Validation accuracy to reach, a fraction; `tuned`: what the reference's best trial came to; null: the data set's
+    default."""
 
     @model_validator(mode="before")
     @classmethod
@@ -165,6 +183,8 @@ class CompareConfig(Section):
     """The budget of every run, batches and schedule."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """How training batches are changed."""
+    tune: TuneConfig = Field(default_factory=TuneConfig)
+    """How the rows are tuned first; a bare number is that of the trials of each row."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What each run writes while training."""
     diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)
