@@ -35,7 +35,7 @@ class TuneConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _trials_alone(cls, value: Any) -> Any:
-        return value if value is None or isinstance(value, Mapping | TuneConfig) else {"trials": value}
+        return value if isinstance(value, Mapping | TuneConfig) else {"trials": value}
 
     @model_validator(mode="after")
     def _how_needs_how_often(self) -> Self:

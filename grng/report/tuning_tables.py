@@ -23,13 +23,15 @@ def value_columns(table: Table) -> list[Column]:
     def column(title: str, cells: Sequence[str], *, left: bool = False, names: bool = False) -> Column:
         return Column(title, "left" if left else "right", tuple(cells), None if names else "accuracy")
 
-    return [
-        column("tuned", [label for label, _ in tuned], left=True, names=True),
+    columns = [
+        column("optimizer", [label for label, _ in tuned], left=True, names=True),
         column("trials", [str(one.trials) for _, one in tuned]),
-        column("diverged", [str(one.diverged + one.failed) for _, one in tuned]),
+        column("diverged", [str(one.diverged) for _, one in tuned]),
+        column("failed", [str(one.failed) for _, one in tuned]),
         column(f"best {best}", [_value(one) for _, one in tuned]),
-        column("values", [written(one.values) for _, one in tuned], left=True),
+        column("values found", [written(one.values) for _, one in tuned], left=True),
     ]
+    return [one for one in columns if one.title != "failed" or any(tuning.failed for _, tuning in tuned)]
 
 
 def curve_columns(table: Table) -> list[Column]:
@@ -52,7 +54,7 @@ def point_text(curve: Curve, point: Point | None) -> str:
     if point is None:
         return NOTHING
     text = [fixed(value) if curve.maximise else number(value) for value in (point.mean, point.low, point.high)]
-    return text[0] if point.low == point.high == point.mean else f"{text[0]} [{text[1]}, {text[2]}]"
+    return text[0] if len(set(text)) == 1 else f"{text[0]} [{text[1]}, {text[2]}]"
 
 
 def curve_remarks(table: Table) -> list[str]:

@@ -16,6 +16,7 @@ LONG = {
     "compare/ablations",
     "compare/attribution",
     "compare/divergence",
+    "compare/tuned",
     "paper/claims",
 }  # a step of every variant is taken
 
