@@ -40,6 +40,8 @@ class TuneConfig(Section):
     @model_validator(mode="after")
     def _how_needs_how_often(self) -> Self:
         given = sorted(self.model_fields_set - {"trials"})
+        if "trials" in self.model_fields_set:  # a config that was written out has all keys
+            given = [name for name in given if getattr(self, name) != getattr(type(self)(), name)]
         if self.trials is None and given:
             text = "belongs to a number of trials that each row gets: --tune N, tune.trials"
             raise PydanticCustomError("tune", "{text}", {"text": text, "key": given[0]})

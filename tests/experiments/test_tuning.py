@@ -281,3 +281,39 @@ def test_an_objective_with_a_target_needs_one(tmp_path: Path, monkeypatch: pytes
             tune={"trials": 2, "objective": "steps-to-target"},
             dataset={"name": "digits", "img_size": 32},
         )
+
+
+def test_a_budget_in_seconds_is_measured_for_the_defaults_and_for_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def step_seconds(config: Any) -> float:
+        measured.append(config.optimizer.hyperparameters["lr"])
+        return 0.01 if measured[-1] == 0.006 else 0.02
+
+    monkeypatch.setattr("grng.training.calibrate.measure_step_seconds", step_seconds)
+    given = {"optimizers": "adamw", "tune": 2, "training": {"seconds": 1.0}}
+    runner = Fake(falling)
+    run(ready(tmp_path / "x", **given), runner)
+    assert [config.training.steps for config in runner.configs] == [100, 100, 50, 50]
+    assert measured == [0.006, lowest(tmp_path / "x", "adamw")]
+    record = record_of(tmp_path / "x")
+    assert (record["tuning_calibrations"]["adamw"]["steps"], record["calibrations"]["adamw"]["steps"]) == (100, 50)
+    again = Fake(falling)
+    run(ready(tmp_path / "x", **given), again)
+    assert (len(measured), again.done) == (2, [])
+
+
+def test_a_number_of_trials_in_a_file_goes_with_flags_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("tune: 10\n")
+    flags = [("tune.tuning_seeds", 2, "--tuning-seeds")]
+    assert load_config(CompareConfig, files=[tmp_path / "mine.yaml"], overrides=flags).config.tune.settings == {
+        "trials": 10,
+        "sampler": "qmc",
+        "objective": "accuracy",
+        "tuning_seeds": 2,
+        "seed": 0,
+    }
+    flags = [("tune.trials", 3, "--tune")]
+    assert load_config(CompareConfig, files=[tmp_path / "mine.yaml"], overrides=flags).config.tune.trials == 3
