@@ -154,6 +154,9 @@ def budget_of(label: str, reference: str, tunings: Tunings) -> str:
     own, other = tunings.get(label), tunings.get(reference)
     if own is None and other is None:
         return ""
+    if label == reference and own is not None:
+        alike = len(tunings) > 1 and len({one.trials for one in tunings.values()}) == 1
+        return f"{own.budget} each" if alike else own.budget
     if own is not None and other is not None and own.trials == other.trials:
         return f"{own.budget} each"
     pair = dict.fromkeys((label, reference))

@@ -58,6 +58,7 @@ def test_equal_budgets_are_a_note_and_stand_in_the_sentences(tmp_path: Path) -> 
 def test_other_budgets_and_workloads_and_rows_without_are_warnings(tmp_path: Path) -> None:
     table = table_of(tmp_path / "a", {"adamw": tuned("adamw"), "ring": tuned("ring", finished=19)})
     assert table.warnings == ("NOT TUNED ALIKE: adamw 10 trials, ring 20 trials; more trials flatter a row",)
+    assert sentences(table)[0].endswith("(8 seeds, 10 trials)")
     assert sentences(table)[1].endswith("n = 8, ring 20 trials, adamw 10 trials)")
     seeds = table_of(tmp_path / "b", {"adamw": tuned("adamw"), "ring": tuned("ring", tuning_seeds=2)})
     assert "ring 10 trials (quasi-random, validation accuracy, 2 tuning seeds a trial)" in seeds.warnings[0]
