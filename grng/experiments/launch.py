@@ -21,11 +21,11 @@ from grng.errors import GrngError
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, run_training
 from grng.experiments.failed import record_failure
-from grng.experiments.kernel_kills import kernel_kills, rose
 from grng.experiments.local import STOP, STOP_SECONDS, how_ended
 from grng.experiments.slots import Slot, share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
 from grng.runs.exhausted import memory_hint
+from grng.runs.kernel_kills import kernel_kills, rose
 from grng.runs.launched import Place, launched
 from grng.runs.result import RunResult
 from grng.runs.rundir import RunDirectory

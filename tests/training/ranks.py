@@ -31,7 +31,8 @@ PATIENCE = 500.0
 class Job:
     """What the processes do next: a run in the directory `name`, or an action, of which `name` is the name.
 
-    `stop` is a step after which the run is interrupted; `alone`: by the first process alone; `double`: in float64.
+    `stop` is a step after which the run is interrupted; `alone`: by the first process alone; `double`: in float64;
+    `traced`: what is compiled is traced as in earnest, without generating code.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     stop: int | None = None
     alone: bool = False
     double: bool = False
+    traced: bool = False
     action: Callable[[], object] | None = None
 
 
@@ -114,7 +116,20 @@ def _do(job: Job, directory: Path) -> None:
     grng.data.load = double_digits if job.double else small_digits
     torch.set_default_dtype(torch.float64 if job.double else torch.float32)
     listeners = [] if job.stop is None else [interrupt_when(at_step(job.stop))]
-    train(job.config, directory / job.name, listeners=listeners)
+    with _tracing() if job.traced else contextlib.nullcontext():
+        train(job.config, directory / job.name, listeners=listeners)
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    compile_in_earnest: Any = torch.compile
+    compiler: Any = torch
+    compiler.compile = lambda model: compile_in_earnest(model, backend="aot_eager")
+    try:
+        yield
+    finally:
+        compiler.compile = compile_in_earnest
+        torch.compiler.reset()
 
 
 def double_digits(name: str, *, img_size: int | None = None) -> DataBundle:
@@ -131,5 +146,5 @@ def plain_config(optimizer: Any, *, model: Any = "test_vit", **sections: Any) ->
     """Return three steps of a small model without BatchNorm or dropout; an epoch has eight."""
     training = {"steps": 3, "batch_size": 16, "eval_every": None, **sections.pop("training", {})}
     machine = {"device": "cpu", "threads": 1, **sections.pop("machine", {})}
-    dataset = {"name": "digits", "img_size": 32}
+    dataset = sections.pop("dataset", {"name": "digits", "img_size": 32})
     return run_config(optimizer, training=training, machine=machine, model=model, dataset=dataset, **sections)

@@ -49,10 +49,10 @@ ALL: dict[str, tuple[RunConfig, bool]] = {
 }
 
 
-def both(name: str, config: RunConfig, *, double: bool) -> list[tuple[str, Job]]:
+def both(name: str, config: RunConfig, *, double: bool, traced: bool = False) -> list[tuple[str, Job]]:
     return [
-        (name, Job(f"two/{name}", config, double=double)),
-        (f"{name}; alone", Job(f"one/{name}", config, alone=True, double=double)),
+        (name, Job(f"two/{name}", config, double=double, traced=traced)),
+        (f"{name}; alone", Job(f"one/{name}", config, alone=True, double=double, traced=traced)),
     ]
 
 
