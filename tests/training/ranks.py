@@ -20,6 +20,8 @@ from grng.data import DataBundle, Split
 from grng.errors import GrngError
 from grng.runs.config import RunConfig
 from grng.runs.launched import Place
+from grng.runs.result import RunResult
+from grng.training.loop import Loop
 from grng.training.trainer import train
 from tests.training.helpers import at_step, interrupt_when, run_config, small_digits
 
@@ -32,7 +34,7 @@ class Job:
     """What the processes do next: a run in the directory `name`, or an action, of which `name` is the name.
 
     `stop` is a step after which the run is interrupted; `alone`: by the first process alone; `double`: in float64;
-    `traced`: what is compiled is traced as in earnest, without generating code.
+    `traced`: what is compiled is traced as in earnest, without generating code, and nothing is within the steps.
     """
 
     name: str
@@ -125,9 +127,17 @@ def _tracing() -> Iterator[None]:
     compile_in_earnest: Any = torch.compile
     compiler: Any = torch
     compiler.compile = lambda model: compile_in_earnest(model, backend="aot_eager")
+    run_in_earnest = Loop.run
+
+    def run(loop: Loop) -> RunResult:
+        with torch.compiler.set_stance("fail_on_recompile"):
+            return run_in_earnest(loop)
+
+    Loop.run = run  # type: ignore[method-assign]
     try:
         yield
     finally:
+        Loop.run = run_in_earnest  # type: ignore[method-assign]
         compiler.compile = compile_in_earnest
         torch.compiler.reset()
 
