@@ -14,8 +14,9 @@ from grng.runs.result import RunResult
 
 pytestmark = pytest.mark.slow
 
-MUCH = ("--model", "resnet18", "--dataset", "digits", "--img-size", "128", "--batch-size", "512", "--threads", "1")
+MUCH = ("--model", "resnet18", "--dataset", "digits", "--img-size", "128", "--batch-size", "512")
 """A step of this takes several gigabytes."""
+SHORT = ("--steps", 2, "--device", "cpu")
 LIMIT = 2_000_000_000
 ADDRESSES = 6_000_000_000
 WAYS = ("--grad-accum 2 (now 1; the batch stays 512)", "--batch-size 256 (now 512)", "--opt curvature_batch=")
@@ -54,7 +55,7 @@ def assert_told(ran: subprocess.CompletedProcess[str], result: RunResult, *, ker
 
 
 def test_the_allocator_says_no(tmp_path: Path) -> None:
-    line = ("train", "--optimizer", "ring", *MUCH, "--steps", 2, "--device", "cpu", "--output", tmp_path / "x")
+    line = ("train", "--optimizer", "ring", *MUCH, *SHORT, "--threads", 1, "--output", tmp_path / "x")
     ran = run(f"ulimit -v {ADDRESSES // 1024}", "-", *line)
     assert_told(ran, RunResult.load(tmp_path / "x" / "result.json"), kernel=False)
     assert ran.stdout == ""
@@ -62,7 +63,7 @@ def test_the_allocator_says_no(tmp_path: Path) -> None:
 
 
 def test_the_kernel_kills_one_of_several_processes(group: Path, tmp_path: Path) -> None:
-    line = ("train", "--optimizer", "ring", *MUCH, "--steps", 2, "--device", "cpu", "--output", tmp_path / "x")
+    line = ("train", "--optimizer", "ring", *MUCH, *SHORT, "--threads", 1, "--output", tmp_path / "x")
     ran = run('echo $$ > "$0/cgroup.procs"', group, *line, "--processes", 2)
     assert_told(ran, RunResult.load(tmp_path / "x" / "result.json"), kernel=True)
     assert ran.stderr.count("error: ") == 1
@@ -70,7 +71,7 @@ def test_the_kernel_kills_one_of_several_processes(group: Path, tmp_path: Path) 
 
 
 def test_the_kernel_kills_the_worker_of_a_comparison(group: Path, tmp_path: Path) -> None:
-    line = ("compare", "--optimizers", "ring", "--seeds", 1, "--workers", 1, *MUCH, "--steps", 2, "--device", "cpu")
+    line = ("compare", "--optimizers", "ring", "--seeds", 1, "--workers", 1, *MUCH, *SHORT)
     ran = run('echo $$ > "$0/cgroup.procs"', group, *line, "--output", tmp_path / "x")
     assert_told(ran, RunResult.load(tmp_path / "x" / "ring" / "seed0" / "result.json"), kernel=True)
     assert ran.stderr.count("trying again") == 1

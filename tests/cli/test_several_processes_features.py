@@ -65,7 +65,7 @@ def test_synchronised_norms_are_refused_on_a_cpu_before_anything_is_written(proc
     assert (running.returncode, out) == (2, "")
     assert err == (
         "error: machine.sync_batchnorm: torch's SyncBatchNorm does not run on cpu.\n"
-        "  Leave it out: each process then uses its own statistics.\n"
+        " hint: Leave it out: each process then uses its own statistics.\n"
     )
     assert snapshot(workdir) == {}
     running = process(*line)
