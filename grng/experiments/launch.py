@@ -229,18 +229,18 @@ class _Ranks:
     def _loss(self) -> ProcessLost:
         """Return the error of a process that died, written down as the run's result."""
         assert self._lost is not None
+        lost = f"{self._lost.rstrip('.')}."
+        ways = memory_hint(self._config) if self._exhausted else None
         with contextlib.suppress(GrngError):
-            record_failure(self._config, self._place.path, self._lost, exhausted=self._exhausted)
+            record_failure(self._config, self._place.path, lost, exhausted=self._exhausted)
             with self._place.claim():
                 result = self._place.result()
                 if result is not None and result.status == "failed":
-                    told: dict[str, Any] = {"message": self._lost, "world_size": self._count}
-                    told |= {"reason": "oom" if self._exhausted else "crash"}
+                    told: dict[str, Any] = {"message": lost if ways is None else f"{lost} {ways}"}
+                    told |= {"reason": "crash" if ways is None else "oom", "world_size": self._count}
                     result.model_copy(update=told).save(self._place.result_file)
         return ProcessLost(
-            f"{self._lost.rstrip('.')}.",
-            where=str(self._place.path),
-            hint=memory_hint(self._config) if self._exhausted else "The same command goes on from the last checkpoint.",
+            lost, where=str(self._place.path), hint=ways or "The same command goes on from the last checkpoint."
         )
 
     def _kill(self) -> None:
