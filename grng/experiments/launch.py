@@ -232,7 +232,7 @@ class _Ranks:
         lost = f"{self._lost.rstrip('.')}."
         ways = memory_hint(self._config) if self._exhausted else None
         with contextlib.suppress(GrngError):
-            record_failure(self._config, self._place.path, lost, exhausted=self._exhausted)
+            record_failure(self._config, self._place.path, lost.rstrip("."), exhausted=self._exhausted)
             with self._place.claim():
                 result = self._place.result()
                 if result is not None and result.status == "failed":
