@@ -56,6 +56,19 @@ def refresher(states: list[dict[str, Any]], method: str) -> Callable[[int], Refr
     return refresh
 
 
+def own_way(states: list[dict[str, Any]], refresh: Callable[[int], Refreshed]) -> Callable[[], object]:
+    """Return what refreshes all of them in this process."""
+    return lambda: [refresh(place) for place in range(len(states))]
+
+
+def shared_way(
+    states: list[dict[str, Any]], refresh: Callable[[int], Refreshed], processes: Processes, method: str
+) -> Callable[[], object]:
+    """Return what refreshes a part of them in this process, and exchanges the results."""
+    groups, exact = [1] * len(states), method == "eigenbasis"
+    return lambda: refresh_shared(states, groups, refresh, processes, exact=exact)
+
+
 def in_rank(rank: int, count: int, directory: str, arguments: argparse.Namespace) -> None:
     """Be one of `count` processes; the first writes what was measured."""
     torch.set_num_threads(1)
@@ -67,12 +80,7 @@ def in_rank(rank: int, count: int, directory: str, arguments: argparse.Namespace
         for size in map(int, arguments.sizes.split(",")):
             states = states_of(arguments.layers, size)
             refresh = refresher(states, method)
-            ways: dict[str, Callable[[], object]] = {
-                "own": lambda refresh=refresh: [refresh(place) for place in range(arguments.layers)],
-                "shared": lambda states=states, refresh=refresh, method=method: refresh_shared(
-                    states, [1] * len(states), refresh, processes, exact=method == "eigenbasis"
-                ),
-            }
+            ways = {"own": own_way(states, refresh), "shared": shared_way(states, refresh, processes, method)}
             times: dict[str, list[float]] = {way: [] for way in ways}
             for number in range(arguments.rounds + 1):
                 for way, act in ways.items():

@@ -195,7 +195,8 @@ def _listed(content: Any) -> str:
 def _damaged(path: Path, error: Exception) -> GrngError:
     # torch advises to read it without weights_only, which nobody should do; what it stumbled over comes last.
     said = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
-    first = (said[1] if said else (str(error).strip().splitlines() or [type(error).__name__])[0])[:200].rstrip(". ")
+    line = said[1] if said else (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = line.partition(". ")[0][:200].rstrip(". ")
     return GrngError(f"{path} is damaged or holds no weights: {first}.", where=WHERE, hint=_KINDS)
 
 

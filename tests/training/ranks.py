@@ -129,9 +129,9 @@ def _tracing() -> Iterator[None]:
     compiler.compile = lambda model: compile_in_earnest(model, backend="aot_eager")
     run_in_earnest = Loop.run
 
-    def run(loop: Loop) -> RunResult:
+    def run(self: Loop) -> RunResult:
         with torch.compiler.set_stance("fail_on_recompile"):
-            return run_in_earnest(loop)
+            return run_in_earnest(self)
 
     Loop.run = run  # type: ignore[method-assign]
     try:
