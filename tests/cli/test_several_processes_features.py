@@ -64,7 +64,7 @@ def test_synchronised_norms_are_refused_on_a_cpu_before_anything_is_written(proc
     out, err = running.communicate(timeout=120)
     assert (running.returncode, out) == (2, "")
     assert err == (
-        "error: machine.sync_batchnorm: torch's SyncBatchNorm does not run on cpu.\n"
+        "error: --set machine.sync_batchnorm: torch's SyncBatchNorm does not run on cpu.\n"
         " hint: Leave it out: each process then uses its own statistics.\n"
     )
     assert snapshot(workdir) == {}
