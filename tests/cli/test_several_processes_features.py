@@ -15,7 +15,7 @@ from tests.cli.test_processes import family, is_alive, wait_for
 from tests.cli.test_several_processes import leader, trains
 from tests.data.makers import image_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # code is generated, on a machine that may be busy
 
 COMMON = ("--threads", 1, "--device", "cpu", "--set", "logging.log_every=1", "--no-tensorboard")
 FOLDER = ("--dataset", "folder", "--data-dir", "pictures", "--data-workers", 1, "--flip", 0.5)

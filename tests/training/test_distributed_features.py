@@ -14,10 +14,10 @@ from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
 from tests.data.makers import image_folder
 from tests.training.helpers import checkpoint, difference, metrics, untimed
-from tests.training.ranks import Job, in_ranks, plain_config
+from tests.training.ranks import PATIENCE, Job, in_ranks, plain_config
 from tests.training.test_distributed import assert_same_training, both
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE)]
 
 OPTIMIZERS = [*REGISTRY, "timm:lion"]
 EVERY_STEP = {"log_every": 1}
