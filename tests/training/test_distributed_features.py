@@ -62,7 +62,7 @@ COMPILED = [name for name in OPTIMIZERS if single_backward(name) is not None]
 
 def compiled(name: str) -> RunConfig:
     optimizer = single_backward(name)
-    return plain_config(optimizer, logging=EVERY_STEP, machine={"compile": True}, training={"grad_accum": 2})
+    return plain_config(optimizer, logging=EVERY_STEP, machine={"compile": True})
 
 
 @pytest.fixture(scope="module")
