@@ -46,8 +46,8 @@ Loss = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        help="auto, ce (softmax cross-entropy) or bce (a binary one for each class).",
-        autocompletion=_starting_with("auto", "ce", "bce"),
+        help="auto, ce (softmax cross-entropy), bce (a binary one for each class) or mse (½‖z − y‖²).",
+        autocompletion=_starting_with("auto", "ce", "bce", "mse"),
         rich_help_panel=_TRAINING,
     ),
 ]

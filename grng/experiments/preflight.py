@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from grng.data import dataset_info, is_door
 from grng.errors import GrngError
@@ -100,8 +100,9 @@ def _try_diagnostics(config: RunConfig, model: Any, channels: int, img_size: int
     import torch
 
     from grng.training.diagnosing import build_diagnostics
-    from grng.training.loss import Loss
+    from grng.training.loss import Loss, LossName
 
     noise = torch.randn(4, channels, img_size, img_size, generator=torch.Generator().manual_seed(0))
-    targets = Loss("bce" if config.training.loss == "bce" else "ce").targets(torch.arange(4) % num_classes, num_classes)
+    loss = Loss(cast(LossName, config.training.loss))
+    targets = loss.targets(torch.arange(4) % num_classes, num_classes)
     build_diagnostics(config, model, lambda indices: (noise[indices], targets[indices]), 4, torch.device("cpu"), 1)

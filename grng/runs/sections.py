@@ -130,8 +130,8 @@ class TrainingConfig(Section):
     """Images per step."""
     grad_accum: Count = 1
     """Micro-batches that a step's batch is done in; must divide `batch_size`."""
-    loss: Literal["auto", "ce", "bce"] = "auto"
-    """`ce`: softmax cross-entropy; `bce`: one binary cross-entropy a class, summed; auto: ce."""
+    loss: Literal["auto", "ce", "bce", "mse"] = "auto"
+    """`ce`: softmax cross-entropy; `bce`: one binary cross-entropy a class, summed; `mse`: ½‖z − y‖²; auto: ce."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast of forward and loss, in training and evaluation; fp16 with a loss scale."""
     clip_grad: Positive | None = None

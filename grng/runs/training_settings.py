@@ -12,7 +12,7 @@ from grng.runs.sections import AugmentConfig, TrainingConfig
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
 
-LIKELIHOODS = {"ce": "categorical", "bce": "bernoulli"}
+LIKELIHOODS = {"ce": "categorical", "bce": "bernoulli", "mse": "gaussian"}
 """The likelihood whose negative logarithm a loss is."""
 
 

@@ -1,4 +1,7 @@
-"""The loss of a run, for training and evaluation alike: a mean over samples of negative log-likelihoods, in nats."""
+"""The loss of a run, for training and evaluation alike: a mean over samples of negative log-likelihoods, in nats.
+
+That of the squared error is without its constant, (classes / 2) log 2π, so that a perfect fit is 0.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from torch import Tensor
 
 from grng.curvature.precision import wide
 
-LossName = Literal["ce", "bce"]
+LossName = Literal["ce", "bce", "mse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Softmax cross-entropy (`ce`), or one binary cross-entropy a class, summed over classes (`bce`).
+    """Softmax cross-entropy (`ce`), one binary cross-entropy a class (`bce`), or half the squared error (`mse`).
 
-    Summed, because that is the negative log-likelihood of independent labels, whose curvature optimizers measure;
-    torch's own mean over classes is smaller by their number.
+    The last two are summed over classes, because that is the negative log-likelihood of independent labels, or of
+    independent normal targets of variance 1, whose curvature optimizers measure; torch's own means over classes are
+    smaller by their number, and its squared error larger by 2.
     """
 
     name: LossName = "ce"
@@ -31,7 +35,7 @@ class Loss:
             num_classes: Number of classes.
 
         Returns:
-            `labels`; for `bce` class indices become float32 [n, classes] of zeros and ones.
+            `labels`; for `bce` and `mse` class indices become float32 [n, classes] of zeros and ones.
         """
         if self.name == "ce" or labels.is_floating_point():
             return labels
@@ -49,11 +53,13 @@ class Loss:
             targets: What `targets` returned.
         """
         mean = self._reduced(wide(outputs), targets, "mean")
-        return mean * outputs.shape[1] if self.name == "bce" else mean
+        return mean if self.name == "ce" else mean * outputs.shape[1]
 
     def _reduced(self, outputs: Tensor, targets: Tensor, reduction: str) -> Tensor:
         if targets.is_floating_point():
             targets = targets.to(outputs.dtype)
+        if self.name == "mse":
+            return 0.5 * F.mse_loss(outputs, targets, reduction=reduction)
         if self.name == "bce":
             return F.binary_cross_entropy_with_logits(outputs, targets, reduction=reduction)
         return F.cross_entropy(outputs, targets, reduction=reduction)

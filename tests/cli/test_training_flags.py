@@ -41,7 +41,7 @@ def test_a_comparison_hands_every_flag_to_every_run(grng: Call, workdir: Path) -
         (("--clip-grad", 0), "--clip-grad: must be greater than 0, not 0.0."),
         (("--ema", 1), "--ema: must be less than 1, not 1.0."),
         (("--precision", "fp8"), "--precision: must be 'fp32', 'bf16' or 'fp16', not 'fp8'."),
-        (("--loss", "bec"), "--loss: must be 'auto', 'ce' or 'bce', not 'bec'.\n hint: Did you mean 'bce'"),
+        (("--loss", "bec"), "--loss: must be 'auto', 'ce', 'bce' or 'mse', not 'bec'.\n hint: Did you mean 'bce'"),
         (("--mixup", -1), "--mixup: must be at least 0, not -1.0."),
         (("--label-smoothing", 1), "--label-smoothing: must be less than 1, not 1.0."),
         (("--batch-size", 15, "--cutmix", 1), "--batch-size: images are mixed in pairs, and a batch of 15 is odd."),

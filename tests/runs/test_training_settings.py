@@ -82,7 +82,7 @@ def test_every_problem_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("name", list(REGISTRY))
 def test_the_loss_sets_the_likelihood_where_there_is_one(name: str) -> None:
-    for loss, likelihood in (("auto", "categorical"), ("ce", "categorical"), ("bce", "bernoulli")):
+    for loss, likelihood in (("auto", "categorical"), ("ce", "categorical"), ("bce", "bernoulli"), ("mse", "gaussian")):
         config = resolved(name, training={"loss": loss})
         assert config.training.loss == ("ce" if loss == "auto" else loss)
         if "likelihood" in hyperparameters(name):
@@ -98,7 +98,9 @@ def test_the_likelihood_of_another_loss_is_a_contradiction() -> None:
     assert problem({"name": "ring", "likelihood": "bernoulli"}).endswith(
         "Leave it out, or set training.loss: bce (--loss bce)."
     )
-    assert problem({"name": "ring", "likelihood": "gaussian"}).endswith("which is 'categorical'. Leave it out.")
+    assert problem({"name": "ring", "likelihood": "gaussian"}).endswith(
+        "Leave it out, or set training.loss: mse (--loss mse)."
+    )
     given = resolved({"name": "ring", "likelihood": "bernoulli"}, training={"loss": "bce"})
     assert given.optimizer.hyperparameters["likelihood"] == "bernoulli"
 

@@ -17,8 +17,9 @@ from grng.training.evaluate import evaluate
 from grng.training.loss import Loss, LossName, correct
 from grng.training.step import StepRules, train_step
 from tests.oracles.nets import SmallCNN, class_batch, flat
+from tests.tiers import tiered
 
-NAMES: list[LossName] = ["ce", "bce"]
+NAMES: list[LossName] = ["ce", "bce", "mse"]
 
 
 @pytest.fixture
@@ -56,6 +57,17 @@ def test_binary_cross_entropy_is_summed_over_classes(outputs: Tensor, labels: Te
     torch.testing.assert_close(loss(outputs, targets), theirs)
 
 
+def test_the_squared_error_is_halved_and_summed_over_classes(outputs: Tensor, labels: Tensor) -> None:
+    loss = Loss("mse")
+    by_hand = [
+        sum((z - (1.0 if place == label else 0.0)) ** 2 for place, z in enumerate(row)) / 2
+        for row, label in zip(outputs.tolist(), labels.tolist(), strict=True)
+    ]
+    targets = loss.targets(labels, 4)
+    assert float(loss(outputs, targets)) == pytest.approx(sum(by_hand) / 7)
+    assert float(loss.total(outputs, targets)) == pytest.approx(sum(by_hand))
+
+
 def test_probabilities_as_targets(outputs: Tensor, soft: Tensor) -> None:
     timms: Any = SoftTargetCrossEntropy  # has no types
     torch.testing.assert_close(Loss()(outputs, soft), timms()(outputs, soft))
@@ -80,7 +92,7 @@ def test_the_loss_is_the_mean_of_its_likelihood_s(
 def test_half_precision_outputs_are_measured_in_float32(outputs: Tensor, labels: Tensor) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         half = outputs.to(dtype)
-        for loss in (Loss(), Loss("bce")):
+        for loss in map(Loss, NAMES):
             found = loss(half, loss.targets(labels, 4))
             assert found.dtype == torch.float32
             torch.testing.assert_close(found, loss(half.float(), loss.targets(labels, 4)))
@@ -138,9 +150,13 @@ def weights_after(variant: str, loss: Loss, *, probabilities: bool, steps: int =
     return flat(list(model.parameters()))
 
 
-@pytest.mark.parametrize("variant", list(OPTIMIZERS))
-@pytest.mark.parametrize("name", NAMES)
-def test_probabilities_of_one_class_give_the_steps_of_its_label(variant: str, name: LossName) -> None:
+EVERY: list[tuple[LossName, str]] = [(name, variant) for name in NAMES for variant in OPTIMIZERS]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), tiered(EVERY, [case for case in EVERY if case[0] != "mse" or case[1] in REGISTRY])
+)
+def test_probabilities_of_one_class_give_the_steps_of_its_label(name: LossName, variant: str) -> None:
     hard, soft = (weights_after(variant, Loss(name), probabilities=given) for given in (False, True))
     assert bool(hard.isfinite().all())
     assert not torch.equal(hard, flat(list(SmallCNN().parameters())))
