@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 optimizers = typer.Typer(help="The optimizers and their hyperparameters.", no_args_is_help=True)
-models = typer.Typer(help="The models: any of timm's.", no_args_is_help=True)
+models = typer.Typer(help="The models: any of timm's, and two_layer.", no_args_is_help=True)
 datasets = typer.Typer(help="The data sets.", no_args_is_help=True)
 
 
@@ -98,7 +98,7 @@ def list_models(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Names of pretrained weights, with tags.")] = False,
     json: options.Json = False,
 ) -> None:
-    """List timm's models."""
+    """List the models: timm's, and two_layer, the network of the convergence theory."""
     from grng.models import list_models as names
 
     output = Output(json_only=json)

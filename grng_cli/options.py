@@ -69,7 +69,8 @@ Set = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="A timm model: `grng models list`.", rich_help_panel=_WORKLOAD)
+    str | None,
+    typer.Option("--model", help="A timm model, or two_layer: `grng models list`.", rich_help_panel=_WORKLOAD),
 ]
 Dataset = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""Data sets: two that are bundled with the package, tensors in memory, and doors to those that are read from files.
+"""Data sets: built-in ones, bundled or computed, tensors in memory, and doors to those that are read from files.
 
 Importing this package loads no torch; `load` does.
 """
@@ -42,8 +42,10 @@ def load(name: str, *, img_size: int | None = None) -> DataBundle:
         GrngError: If `img_size` is out of range, or the bundled file is damaged.
     """
     from grng.data.builtin import load_builtin
+    from grng.data.sphere import load_sphere
 
-    return load_builtin(dataset_info(name), img_size=img_size)
+    info = dataset_info(name)
+    return (load_sphere if info.made else load_builtin)(info, img_size=img_size)
 
 
 def load_pictures(request: DataRequest) -> PictureData:

@@ -30,6 +30,8 @@ class DatasetInfo:
         target: Default target: a validation accuracy as a fraction.
         licence: Under which the data is given on.
         source: Where it is from.
+        largest: Largest height and width in pixels.
+        made: Whether it is computed; others are read from bundled files.
     """
 
     name: str
@@ -46,12 +48,14 @@ class DatasetInfo:
     target: float
     licence: str
     source: str
+    largest: int = MAX_IMG_SIZE
+    made: bool = False
 
     def check_img_size(self, img_size: int) -> None:
         """Raise a `GrngError` unless images of this data set can be given with `img_size` pixels a side."""
-        if not MIN_IMG_SIZE <= img_size <= MAX_IMG_SIZE:
+        if not MIN_IMG_SIZE <= img_size <= self.largest:
             raise GrngError(
-                f"the image size of {self.name} must be from {MIN_IMG_SIZE} to {MAX_IMG_SIZE} pixels, not {img_size}.",
+                f"the image size of {self.name} must be from {MIN_IMG_SIZE} to {self.largest} pixels, not {img_size}.",
                 hint=f"Its default is {self.img_size}.",
             )
 
@@ -90,6 +94,25 @@ _DATASETS = (
         target=0.90,
         licence="CC BY 4.0",
         source="UCI Optical Recognition of Handwritten Digits (Alpaydin, Kaynak), test part, as in scikit-learn",
+    ),
+    DatasetInfo(
+        name="sphere",
+        summary="1,024 random points on the unit sphere as 8×8 pixels, told apart by a plane",
+        num_classes=2,
+        channels=1,
+        native_size=8,
+        padded_size=8,
+        img_size=8,
+        max_value=1,
+        train=256,
+        val=256,
+        test=512,
+        target=0.75,
+        licence="none: computed",
+        source="grng.data.sphere",
+        # so many numbers a sample has a stream of grng.data.draws
+        largest=16,
+        made=True,
     ),
 )
 _BY_NAME = {info.name: info for info in _DATASETS}

@@ -1,4 +1,4 @@
-"""Any timm model by name, with fresh or loaded weights, frozen in part or adapted.
+"""Any timm model by name, or one of our own, with fresh or loaded weights, frozen in part or adapted.
 
 Importing this package loads neither torch nor timm; its functions do.
 """

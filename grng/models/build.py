@@ -1,4 +1,4 @@
-"""Any timm model by name, with the channels, classes and image size of the data set.
+"""Any timm model by name, or one of our own, with the channels, classes and image size of the data set.
 
 A model is tried on one black image before it is handed out, so that a wrong image size is a message before training and
 not a traceback within it.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from grng.errors import GrngError
 from grng.models.names import check_model_kwargs, check_model_name
+from grng.models.own import build_own, is_own
 from grng.models.pretrained import one_line, pretrained_problem
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def create_model(
     name: str, *, channels: int, num_classes: int, img_size: int, pretrained: bool = False, **kwargs: Any
 ) -> nn.Module:
-    """Return timm's model `name`, its weights drawn from torch's global generator or pretrained ones.
+    """Return the model `name`, its weights drawn from torch's global generator or pretrained ones.
 
     The random draws are those of building the model once, whatever else is tried. Only with `pretrained` is anything
     downloaded.
@@ -35,7 +36,7 @@ def create_model(
         **kwargs: Keyword arguments of the model's constructor.
 
     Raises:
-        UnknownNameError: If timm has no such model, or no such weights.
+        UnknownNameError: If there is no such model, or it has no such weights.
         GrngError: If the model does not take a keyword argument, this image size, or this number of classes, or the
             weights cannot be had.
     """
@@ -44,7 +45,7 @@ def create_model(
         raise GrngError(f"a model needs at least 2 classes to tell apart, the data set has {num_classes}.")
     check_model_kwargs(kwargs)
     kwargs = dict(kwargs, pretrained=pretrained, in_chans=channels, num_classes=num_classes)
-    model = _build(name, kwargs, img_size)
+    model = (build_own if is_own(name) else _build)(name, kwargs, img_size)
     _try_one_image(model, name, (channels, img_size, img_size), num_classes)
     return model
 

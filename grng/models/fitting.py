@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from grng.errors import GrngError
 from grng.models.classifier import belongs, classifier_modules
 from grng.models.nearest_models import best_fits
+from grng.models.own import is_own
 from grng.models.report import LoadedWeights, listed
 from grng.models.weights_file import WHERE, read_weights, weights_sha256
 from grng.models.weights_map import rename
@@ -80,6 +81,8 @@ def _filtered(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str
     """Return `state` as the filter of the model's module makes it; as it is where there is none or it stumbles."""
     from timm.models import model_entrypoint
 
+    if is_own(name):
+        return dict(state)
     module = sys.modules[model_entrypoint(name).__module__]
     found: Callable[..., Any] | None = next((vars(module)[key] for key in _FILTERS if key in vars(module)), None)
     if found is None:

@@ -1,11 +1,13 @@
-"""The names of timm's models and of their pretrained weights."""
+"""The names of models, timm's and our own, and of pretrained weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from grng.errors import GrngError, UnknownNameError, nearest, suggest
+from grng.models.own import OWN_MODELS, is_own
 
 _ELSEWHERE = "Set model.pretrained (--pretrained) or model.weights (--weights) instead."
 
@@ -30,11 +32,11 @@ _RESERVED = {
 def _names() -> tuple[str, ...]:
     import timm
 
-    return tuple(timm.list_models())
+    return (*timm.list_models(), *OWN_MODELS)
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """Return timm's models that match `pattern`, sorted.
+    """Return timm's models that match `pattern`, sorted, and then our own.
 
     Args:
         pattern: With `*` and `?` as in file names; `vit*`.
@@ -46,6 +48,8 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     import timm
 
     found = list(timm.list_pretrained(pattern) if pretrained else timm.list_models(pattern))
+    if not pretrained:
+        found += [name for name in OWN_MODELS if fnmatchcase(name, pattern or "*")]
     if not found:
         kind = "pretrained model" if pretrained else "model"
         hint = suggest(pattern.strip("*"), _names(), otherwise="Put * for any letters: 'vit*' or '*resnet*'.")
@@ -54,13 +58,17 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 
 def check_model_name(name: str, *, pretrained: bool = False) -> None:
-    """Raise `UnknownNameError` with the nearest names unless timm has a model `name`.
+    """Raise `UnknownNameError` with the nearest names unless there is a model `name`.
 
     Args:
         name: A name of `list_models`; with `pretrained` also one with a tag.
         pretrained: Whether it must have pretrained weights.
     """
     base, _, tag = name.partition(".")
+    if is_own(base) and (pretrained or tag):
+        raise UnknownNameError(
+            f"the model {base!r} has no pretrained weights.", hint="Leave --pretrained and tags out."
+        )
     if base in _names() and pretrained:
         _check_tag(base, tag)
         return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from grng.errors import nearest
+from grng.models.own import is_own
 
 _MOST_MODELS = 60
 _MOST_SECONDS = 6.0  # of computing, so that the answer does not depend on what else the machine does
@@ -50,8 +51,8 @@ def _candidates(name: str, stem: str) -> Iterator[str]:
     import timm
     from timm.models import model_entrypoint
 
-    module = model_entrypoint(name).__module__.rpartition(".")[2]
-    family = list(timm.list_models(module=module))
+    module = None if is_own(name) else model_entrypoint(name).__module__.rpartition(".")[2]
+    family = [] if module is None else list(timm.list_models(module=module))
     every = timm.list_models()
     begins = [other for other in every if len(stem) > 3 and other.startswith(stem)]
     by_file = [*begins, *nearest(stem, every, count=_STEM)]

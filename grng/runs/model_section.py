@@ -40,12 +40,12 @@ class LoraConfig(Section):
 
 
 class ModelConfig(NamedSection):
-    """Which timm model, where its weights are from, and which of them are trained."""
+    """Which model, where its weights are from, and which of them are trained."""
 
     alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"pretrained", "weights"}),)
 
     name: Name = "test_resnet"
-    """A timm model: `grng models list`."""
+    """A timm model, or `two_layer`: `grng models list`."""
     pretrained: bool = False
     """Load timm's weights from the hub or its cache; the name may have a tag, `vit_base_patch16_224.augreg_in21k`."""
     weights: Annotated[Path, Field(strict=False), BeforeValidator(_weights_path)] | None = None

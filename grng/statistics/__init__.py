@@ -35,6 +35,7 @@ from grng.statistics.paired import (
 from grng.statistics.power import paired_power, seeds_for_power, sign_flip_power, spread_interval
 from grng.statistics.profiles import Profiles, performance_profiles
 from grng.statistics.ranks import MeanRank, mean_ranks
+from grng.statistics.rates import GeometricRate, geometric_rate, steps_to
 from grng.statistics.selection import BestOf, best_of
 from grng.statistics.signs import SignTest, share_interval, sign_test
 
@@ -44,6 +45,7 @@ __all__ = [
     "SIGNIFICANCE",
     "BestOf",
     "Equivalence",
+    "GeometricRate",
     "Interval",
     "IntervalKind",
     "MeanRank",
@@ -54,6 +56,7 @@ __all__ = [
     "bootstrap_interval",
     "effect_size",
     "equivalence_test",
+    "geometric_rate",
     "holm",
     "mean_interval",
     "mean_ranks",
@@ -72,6 +75,7 @@ __all__ = [
     "sign_test",
     "smallest_p",
     "spread_interval",
+    "steps_to",
     "wilcoxon_test",
     "win_share",
 ]

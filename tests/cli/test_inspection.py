@@ -46,4 +46,4 @@ def test_datasets(grng: Call) -> None:
         assert f" {info.name} " in ran.out
         assert f"{info.train:,}/{info.val:,}/{info.test:,}" in ran.out
     rows = json.loads(grng("datasets", "list", "--json").out)
-    assert {row["name"] for row in rows if "train" in row} == {"mnist5k", "digits"}
+    assert {row["name"] for row in rows if "train" in row} == {"mnist5k", "digits", "sphere"}

@@ -9,9 +9,9 @@ from grng.data import check_dataset_name, dataset_info, list_datasets
 from grng.errors import GrngError, UnknownNameError
 
 
-def test_lists_both_built_in_data_sets_with_their_sizes() -> None:
+def test_lists_the_built_in_data_sets_with_their_sizes() -> None:
     sizes = {info.name: (info.train, info.val, info.test, info.num_classes) for info in list_datasets()}
-    assert sizes == {"mnist5k": (3500, 500, 1000, 10), "digits": (1257, 180, 360, 10)}
+    assert sizes == {"mnist5k": (3500, 500, 1000, 10), "digits": (1257, 180, 360, 10), "sphere": (256, 256, 512, 2)}
 
 
 def test_listing_loads_no_torch() -> None:
@@ -31,7 +31,7 @@ def test_unknown_name_with_nothing_near_lists_all() -> None:
         check_dataset_name("zzz")
     assert str(caught.value) == (
         "there is no data set 'zzz'. "
-        "Known: mnist5k, digits, and of files: folder, torch/NAME, hfds/NAME, tfds/NAME, wds/NAME."
+        "Known: mnist5k, digits, sphere, and of files: folder, torch/NAME, hfds/NAME, tfds/NAME, wds/NAME."
     )
 
 
