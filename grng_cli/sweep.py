@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import data_options, diagnostics_options, model_options, options, sweep_options, training_options
+from grng_cli import (
+    data_options,
+    diagnostics_options,
+    model_options,
+    options,
+    sensitivity_options,
+    sweep_options,
+    training_options,
+)
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -86,6 +94,8 @@ def sweep(
     smoke: options.Smoke = False,
     dry_run: options.DryRun = False,
     rerun: options.Rerun = False,
+    map_: sensitivity_options.Map = None,
+    markdown: options.Markdown = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -99,6 +109,7 @@ def sweep(
         ("dataset.img_size", img_size, "--img-size"),
         ("optimizer.name", optimizer, "--optimizer"),
         *sweep_options.overrides(space, trials, sampler, objective, tuning_seeds, seed, workers, threads),
+        ("maps", map_ or None, "--map"),
         ("training.epochs", epochs, "--epochs"),
         ("training.steps", steps, "--steps"),
         ("training.batch_size", batch_size, "--batch-size"),
@@ -130,6 +141,9 @@ def sweep(
             dry_run=dry_run,
         ),
     ]
+    from grng_cli.compare_summary import check_files
+
+    check_files(markdown)
     printer = Output(json_only=json, quiet=quiet)
     configs = [*([sweep_config] if sweep_config else []), *(config or [])]
     with printer.busy("loading torch and timm"):
@@ -146,9 +160,11 @@ def sweep(
     summary = _run(prepared, printer, rerun=rerun)
     if isinstance(summary, int):
         raise typer.Exit(summary)
-    from grng_cli.sweep_summary import show
+    from grng_cli.sweep_summary import show, write_markdown
 
     show(summary, printer)
+    if markdown is not None:
+        write_markdown(summary, markdown)
     raise typer.Exit(RUN_FAILED if summary.best is None else 0)
 
 

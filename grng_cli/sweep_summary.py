@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grng_cli.layout import render
@@ -63,6 +64,7 @@ def show(summary: Summary, printer: Output) -> None:
     for name, share in summary.importance.items():
         bar = "█" * round(_BAR * share)
         printer.data(f"importance:  {name:<{max(map(len, summary.importance))}}  {100 * share:3.0f} %  {bar}".rstrip())
+    _show_maps(summary, printer)
     for warning in summary.warnings:
         printer.warning(warning)
     printer.data()
@@ -72,6 +74,35 @@ def show(summary: Summary, printer: Output) -> None:
         printer.data(f"train it:    {command('grng', 'train', '--config', summary.best_config)}")
         if printer.quiet:
             printer.essential(str(summary.best_config))
+
+
+def _show_maps(summary: Summary, printer: Output) -> None:
+    from grng.report.sensitivity import LEGEND
+
+    for one in summary.shown_maps:
+        printer.data()
+        printer.data(f"{one.heading()}:")
+        printer.data(render(one.columns(), printer.table_width))
+    if summary.shown_maps:
+        printer.prose(LEGEND)
+
+
+def write_markdown(summary: Summary, path: Path) -> None:
+    """Write the best trials and the maps as Markdown.
+
+    Raises:
+        RunDirectoryError: The file cannot be written.
+    """
+    from grng.report.export import markdown_table
+    from grng.report.sensitivity import LEGEND
+    from grng.runs.files import atomic_write_text
+
+    parts = [f"{_title(summary)}.\n", markdown_table(_columns(summary), summary.warnings)]
+    for one in summary.shown_maps:
+        parts += [f"{one.heading()}:\n", markdown_table(one.columns(), ())]
+    if summary.shown_maps:
+        parts.append(LEGEND.replace("*", "\\*", 1) + "\n")
+    atomic_write_text(path, "\n".join(parts))
 
 
 def describe(prepared: PreparedSweep, printer: Output) -> None:

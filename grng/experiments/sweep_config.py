@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from grng.experiments.tuning_seeds import MAX_COUNT, tuning_seeds
-from grng.runs.schema import Count, Label, Plain, Section, Seed
+from grng.runs.schema import Count, Label, Name, Plain, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
     DatasetConfig,
@@ -30,10 +31,26 @@ def _space(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _pair(value: Any) -> Any:
+    """Take `lr,damping` for a list of two."""
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list) or len(names) != 2 or not all(isinstance(name, str) and name for name in names):
+        text = f"must be two names, as in lr,damping, not {value!r}"
+        raise PydanticCustomError("pair", "{text}", {"text": text})
+    return [name.removeprefix("optimizer.") for name in names]
+
+
+def _pairs(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Pair = Annotated[list[Name], BeforeValidator(_pair)]
+
+
 class SweepConfig(Section):
     """A search for the hyperparameters of one optimizer, on one model and one data set.
 
-    `trials`, `label`, `logging`, `diagnostics`, `machine`, `workers` and `output` are no part of its identity.
+    `trials`, `label`, `maps`, `logging`, `diagnostics`, `machine`, `workers` and `output` are no part of its identity.
     """
 
     label: Label | None = None
@@ -52,6 +69,8 @@ class SweepConfig(Section):
     """Seed of the sampler; the runs have tuning seeds of their own."""
     tuning_seeds: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
     """Runs of a trial, each with a seed that is never used for reporting; its value is their mean."""
+    maps: Annotated[list[Pair] | None, BeforeValidator(_pairs)] = None
+    """Pairs of hyperparameters that the result is shown by, `[[lr, damping]]`; null: lr by damping and rho, or such."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The model; a bare string is its name."""
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)

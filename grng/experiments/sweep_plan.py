@@ -14,6 +14,7 @@ from grng.experiments.slots import Slot
 from grng.experiments.space_grammar import Real
 from grng.experiments.spaces import Space, check_together, run_config, space_of
 from grng.experiments.sweep_config import DEFAULT_TRIALS, SweepConfig
+from grng.experiments.sweep_maps import check_maps
 from grng.runs.config import RunConfig
 from grng.runs.schema import Locate
 
@@ -93,6 +94,7 @@ def plan_sweep(config: SweepConfig, *, locate: Locate | None = None) -> Prepared
         GrngError: Names or space do not do.
     """
     space = space_of(config, locate=locate)
+    check_maps(config, space, locate=locate)
     probe = check_together(config, space, locate=locate)
     total = _total(config, space, locate)
     if needs_target(config.objective) and probe.training.target is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from grng.experiments.samplers import distribution, quiet_optuna, to_optuna
 from grng.experiments.spaces import Space, run_config
 from grng.experiments.sweep_config import SweepConfig
 from grng.experiments.sweep_edges import Edge, edges
+from grng.experiments.sweep_maps import axes_of
 from grng.experiments.trials import Trial
+from grng.report.axes import Axis
+from grng.report.sensitivity import SensitivityMap, default_pairs, make_map, points_of
 from grng.report.tuning_curves import Curve, curve_of
 from grng.runs.config import RunConfig
 from grng.runs.files import atomic_write_json, atomic_write_text
@@ -24,6 +27,9 @@ SUMMARY = "sweep.json"
 
 LEAST_FOR_IMPORTANCE = 8
 """Trials below which nothing is said about what mattered."""
+
+LEAST_FOR_MAPS = 8
+"""Trials below which maps that nobody asked for are not shown."""
 
 _GOOD_TRIALS = 5
 
@@ -46,6 +52,8 @@ class Summary:
         best: The best of those whose runs all finished; None: there is none.
         importance: Share of each name in what made trials good; empty where that cannot be told.
         edges: Best values at an end of their range.
+        axes: What maps can be made of, by name.
+        maps_asked: Pairs of these that maps were asked for; None: what is worth one.
     """
 
     directory: Path
@@ -61,6 +69,21 @@ class Summary:
     best: Trial | None
     importance: dict[str, float]
     edges: tuple[Edge, ...]
+    axes: Mapping[str, Axis]
+    maps_asked: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def maps(self) -> list[SensitivityMap]:
+        """The result over pairs of hyperparameters; none where nothing has ended."""
+        points = points_of(self._content())
+        pairs = default_pairs(points, self.importance) if self.maps_asked is None else self.maps_asked
+        return [make_map(points, x, y) for x, y in pairs] if points.points else []
+
+    @property
+    def shown_maps(self) -> list[SensitivityMap]:
+        """Those that a terminal shows."""
+        asked = self.maps_asked is not None or sum(trial.ended for trial in self.trials) >= LEAST_FOR_MAPS
+        return self.maps if asked else []
 
     @property
     def best_config(self) -> Path:
@@ -113,6 +136,9 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON; a value that is not finite is null."""
+        return {**self._content(), "maps": [one.document() for one in self.maps]}
+
+    def _content(self) -> dict[str, Any]:
         best = self.best
         return {
             "schema_version": 1,
@@ -126,6 +152,7 @@ class Summary:
             "seed": self.seed,
             "tuning_seeds": list(self.tuning_seeds),
             "space": self.space,
+            "axes": {name: axis.document() for name, axis in self.axes.items()},
             "counts": self.counts,
             "best": None if best is None else {**_entry(best), "config": str(self.best_config)},
             "best_so_far": [{"trial": trial.number, "value": _finite(trial.value)} for trial in self.improvements],
@@ -161,6 +188,8 @@ def summarise(config: SweepConfig, space: Space, probe: RunConfig, directory: Pa
         best=best,
         importance=importance(space, trials, config.objective),
         edges=() if best is None else tuple(edges(config, space, best)),
+        axes=axes_of(space, grid=config.sampler == "grid"),
+        maps_asked=None if config.maps is None else tuple((x, y) for x, y in config.maps),
     )
 
 

@@ -73,6 +73,29 @@ def test_json_is_one_document(done: tuple[Path, Ran]) -> None:
     assert value["best"]["config"] == str(directory / "best.yaml")
 
 
+def test_a_map_that_is_asked_for_fits_a_terminal_and_a_file(done: tuple[Path, Ran], tmp_path: Path) -> None:
+    directory, first = done
+    file = tmp_path / "map.md"
+    ran = call(*LINE, "--workers", 0, "--output", directory, "--map", "lr,weight_decay", "--markdown", file)
+    assert ran.code == 0, ran.err
+    said = "accuracy by lr (columns) and weight_decay (rows), the best trial of each cell"
+    lines = ran.out.splitlines()
+    assert said not in first.out, "three trials make no map unasked"
+    place = lines.index(f"{said}:")
+    assert lines[place + 1].split() == ["weight_decay", "\\", "lr", "0.001–0.0055", "0.0055–0.03"]
+    table = lines[
+        place : lines.index("*: the best; ·: no trial; div: all trials there diverged; (n div): n of them did.")
+    ]
+    assert max(map(len, table)) <= 80
+    cells = [cell for line in table[2:] for cell in line.split()[1:] if line.split()[0][0].isdigit()]
+    assert sum(cell != "·" for cell in cells) in (1, 2, 3)
+    written = file.read_text()
+    assert written.startswith("adamw on digits with test_vit: 3 trials (3 finished), tuning seed 1000000.\n")
+    assert f"\n{said}:\n\n| weight\\_decay \\\\ lr |" in written
+    document = json.loads(call(*LINE, "--workers", 0, "--output", directory, "--json").out)
+    assert [(one["x"]["name"], len(one["points"])) for one in document["maps"]] == [("lr", 3)]
+
+
 def test_a_dry_run_writes_nothing(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grng.experiments.estimate.MEASURED_STEPS", 1)
     ran = grng(*LINE, "--tuning-seeds", 2, "--dry-run", "--json")
@@ -118,6 +141,9 @@ BAD = [
     ("--output thesis", "error: thesis: holds something else than a sweep (thesis.tex)."),
     ("--config bad.yaml", "error: bad.yaml:3 (space.lr): a logarithmic scale has no 0"),
     ("--workers -1", "error: --workers: must be at least 0, not -1."),
+    ("--map lr", "error: --map: must be two names, as in lr,damping, not 'lr'."),
+    ("--map lr,roh", "error: --map: roh is not searched, so there is no map of it.\n hint: Did you mean 'rho'?"),
+    ("--markdown no/such/file.md", "error: no/such/file.md: is in a directory that does not exist."),
 ]
 
 

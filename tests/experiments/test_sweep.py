@@ -23,6 +23,7 @@ from grng.experiments.sweep_config import SweepConfig
 from grng.experiments.sweep_plan import PreparedSweep, prepare
 from grng.experiments.sweep_summary import Summary, importance, summarise
 from grng.experiments.trials import Trial, TrialStore
+from grng.report.sensitivity import make_map, read_points
 from grng.runs.config import RunConfig
 from grng.runs.loading import load_file
 from grng.runs.result import Final, RunResult, Target
@@ -91,6 +92,29 @@ def test_the_best_trial_is_the_best_config(tmp_path: Path) -> None:
     assert [one["values"]["lr"] for one in document["trials"]] == rates
     best_so_far = [one["value"] for one in document["best_so_far"]]
     assert best_so_far == sorted(set(best_so_far))
+
+
+def test_a_map_of_the_trials_is_in_the_summary_and_in_its_file(tmp_path: Path) -> None:
+    space = {"lr": "choice(0.005, 0.025)", "weight_decay": "choice(0.0, 0.1)", "training.warmup": "int(0, 1)"}
+    ready = prepared(tmp_path / "x", sampler="grid", space=space, trials=None, maps=["lr,weight_decay"])
+
+    def score(config: RunConfig) -> float | None:
+        lr, decay = (config.optimizer.hyperparameters[name] for name in ("lr", "weight_decay"))
+        warmup = config.training.warmup
+        if lr == 0.025 and (decay == 0.1 or warmup == 0):
+            return None
+        return float(0.9 - 10 * lr + 0.1 * decay + 0.02 * warmup)
+
+    summary = run(ready, score)
+    (one,) = summary.maps
+    assert [column.title for column in one.columns()] == ["weight_decay \\ lr", "0.005", "0.025"]
+    assert [column.cells for column in one.columns()[1:]] == [("0.860", "0.870*"), ("0.670 (1 div)", "div")]
+    document = json.loads((tmp_path / "x" / "sweep.json").read_text())
+    assert document["maps"] == json.loads(json.dumps([one.document()]))
+    assert len(document["maps"][0]["points"]) == 8
+    points = read_points(tmp_path / "x")
+    assert make_map(points, "lr", "weight_decay") == one, "the file alone is enough"
+    assert make_map(points, "training.warmup", "lr").cells[0][1].value == pytest.approx(0.875)
 
 
 def test_test_data_has_no_part_in_it(tmp_path: Path) -> None:
