@@ -1,9 +1,7 @@
 """`grng compare`: several optimizers, several seeds, one table."""
 
 # No `from __future__ import annotations`: Typer would evaluate the text of every annotation, twice, for `--help`.
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,9 +15,6 @@ from grng_cli import (
     training_options,
 )
 from grng_cli.output import Output
-
-if TYPE_CHECKING:
-    from grng.experiments.compare import Comparison, Prepared
 
 
 def compare(
@@ -164,150 +159,20 @@ def compare(
             dry_run=dry_run,
         ),
     ]
-    printer = Output(json_only=json, quiet=quiet)
-    from grng_cli.compare_summary import check_files
+    from grng_cli.compare_run import run_comparison
 
-    check_files(markdown, csv)
-    statistics_options.check_planning_flags(flags, plan=plan, dry_run=dry_run)
-    with printer.busy("loading torch and timm"):
-        inert = dry_run or plan
-        prepared, expectations = _prepare(
-            flags, config, set_, smoke=smoke, start_workers=not inert and workers != 0, download=not inert, plan=plan
-        )
-    for line in (*prepared.notes, *_tuning(prepared)):
-        printer.chatter(line)
-    if dry_run:
-        _describe(prepared, printer)
-        return
-    if plan:
-        from grng_cli.planning import show_plan
-
-        show_plan(prepared, printer)
-        return
-    _warn_of_few_seeds(prepared, printer)
-    comparison = _run(prepared, printer, rerun=rerun)
-    if isinstance(comparison, int):
-        raise typer.Exit(comparison)
-    printer.chatter("")
-    raise typer.Exit(_report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv))
-
-
-def _prepare(
-    flags: Sequence[tuple[str, Any, str]],
-    configs: Sequence[str] | None,
-    sets: Sequence[str] | None,
-    *,
-    smoke: bool,
-    start_workers: bool,
-    download: bool,
-    plan: bool,
-) -> tuple["Prepared", list[Any]]:
-    """Check everything before anything runs; meanwhile the fork server loads torch."""
-    from grng.experiments.compare_config import CompareConfig
-    from grng_cli.sources import load, located
-
-    loaded = load(CompareConfig, flags, configs=configs, smoke="compare/smoke" if smoke else None, sets=sets)
-    labels = [spec.label for spec in loaded.config.specs]
-
-    from grng.experiments.expectations import parse
-
-    expectations = [parse(text, labels) for text in loaded.config.expect]
-    if loaded.config.claims:
-        from grng.experiments.claims import parse_claims
-
-        parse_claims(loaded.config.claims, labels, locate=loaded.locate)
-    if plan:
-        from grng.experiments.seed_plan import check_planning
-
-        check_planning(loaded.config)
-    if start_workers:
-        from grng.experiments.server import start_early
-
-        start_early()
-
-    from grng.experiments.compare import prepare
-
-    with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate, download=download), expectations
-
-
-def _tuning(prepared: "Prepared") -> list[str]:
-    """Say how the rows were tuned that sweeps were named for."""
-    from grng.experiments.tuned import tuning_notes
-
-    config = prepared.config
-    rows = {entry.spec.label: entry.sweep for entry in config.optimizers}
-    names = [entry.name for entry in config.optimizers]
-    return tuning_notes(rows, names, model=config.model.name, dataset=config.dataset.name)
-
-
-def _warn_of_few_seeds(prepared: "Prepared", printer: Output) -> None:
-    """Say what the comparison cannot show, before the compute is spent."""
-    from grng.experiments.claim_verdicts import remarks_of_few_seeds
-    from grng.report.checks import power_note
-
-    config = prepared.config
-    for warning in remarks_of_few_seeds(len(config.seeds), claims=len(config.claims), margin=config.margin):
-        printer.warning(warning)
-    note = power_note(len(prepared.config.seeds), len(prepared.labels) - 1)
-    if note:
-        printer.chatter(f"note: {note}")
-
-
-def _run(prepared: "Prepared", printer: Output, *, rerun: bool) -> "Comparison | int":
-    """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.compare import compare as compare_runs
-    from grng.training.errors import Interrupted
-    from grng_cli.compare_progress import CompareProgress
-    from grng_cli.stopping import Terminated, terminate_as_interrupt
-
-    progress = CompareProgress(printer)
-    try:
-        with terminate_as_interrupt(), progress:
-            return compare_runs(
-                prepared,
-                on_event=progress,
-                on_plan=progress.planned,
-                on_calibrated=progress.calibrated,
-                rerun=rerun,
-            )
-    except (KeyboardInterrupt, Interrupted) as error:
-        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
-        how = "terminated" if terminated else "interrupted"
-        state = (
-            f"{progress.ended} of {progress.total} runs have ended, the others are saved in {prepared.directory}"
-            if progress.total
-            else "no run had begun"
-        )
-        printer.warning(f"{how}: {state}\n  go on with: {options.invocation()}")
-        return 143 if terminated else 130
-
-
-def _report(
-    comparison: "Comparison",
-    prepared: "Prepared",
-    expectations: Sequence[Any],
-    printer: Output,
-    *,
-    markdown: Path | None,
-    csv: Path | None,
-) -> int:
-    from grng.experiments.claim_verdicts import judge_claims
-    from grng.experiments.claims import parse_claims
-    from grng.report.load import load_experiment
-    from grng.report.tables import summarise
-    from grng_cli.compare_summary import show
-
-    config, directories = prepared.config, [comparison.directory]
-    experiment = load_experiment(comparison.directory)
-    table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
-    claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
-    return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
-
-
-def _describe(prepared: "Prepared", printer: Output) -> None:
-    from grng.experiments.compare import planned_now
-    from grng_cli.dry_run import describe
-
-    runs = [(run.label, run.seed, run.config, run.directory) for run in planned_now(prepared)]
-    describe(runs, printer, workers=max(1, len(prepared.slots)))
+    code = run_comparison(
+        flags,
+        config,
+        set_,
+        Output(json_only=json, quiet=quiet),
+        smoke=smoke,
+        dry_run=dry_run,
+        plan=plan,
+        rerun=rerun,
+        in_process=workers == 0,
+        markdown=markdown,
+        csv=csv,
+    )
+    if code is not None:
+        raise typer.Exit(code)
