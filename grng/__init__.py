@@ -13,6 +13,7 @@ from grng.errors import GrngError
 
 if TYPE_CHECKING:
     from grng.experiments.sweep import sweep
+    from grng.experiments.workloads import compare
     from grng.optim.controls import GRSGD, SAM, GRAdamW
     from grng.optim.kfac import KFAC
     from grng.optim.reng import RENG
@@ -31,6 +32,7 @@ _LAZY = {
     "RKalman": "grng.optim.rkalman",
     "SAM": "grng.optim.controls",
     "Sophia": "grng.optim.sophia",
+    "compare": "grng.experiments.workloads",
     "create_optimizer": "grng.optimizers",
     "list_optimizers": "grng.optimizers",
     "sweep": "grng.experiments.sweep",
@@ -48,6 +50,7 @@ __all__ = [
     "RKalman",
     "Sophia",
     "__version__",
+    "compare",
     "create_optimizer",
     "list_optimizers",
     "sweep",

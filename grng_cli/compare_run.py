@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,11 @@ from grng_cli import options, statistics_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
-    from grng.experiments.compare import Comparison, Prepared
+    from grng.experiments.compare import Prepared
+    from grng.experiments.workloads import Comparisons, PreparedWorkloads
+    from grng.runs.sources import Source
+
+_SMOKE = "compare/smoke"
 
 
 def run_comparison(
@@ -57,8 +62,9 @@ def run_comparison(
         prepared, expectations = _prepare(
             flags, configs, sets, smoke=smoke, start_workers=not inert and not in_process, download=not inert, plan=plan
         )
-    for line in (*prepared.notes, *_tuning(prepared)):
-        printer.chatter(line)
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        for line in (*one.notes, *_tuning(one)):
+            printer.chatter(f"{name}: {line}" if name else line)
     if dry_run:
         _describe(prepared, printer)
         return None
@@ -67,12 +73,13 @@ def run_comparison(
 
         show_plan(prepared, printer)
         return None
-    _warn_of_few_seeds(prepared, printer)
+    _warn_of_few_seeds(prepared.each[0], printer)
     comparison = _run(prepared, printer, rerun=rerun)
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    return _report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv)
+    report = _report_several if prepared.several else _report
+    return report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv)
 
 
 def _prepare(
@@ -84,12 +91,19 @@ def _prepare(
     start_workers: bool,
     download: bool,
     plan: bool,
-) -> tuple[Prepared, list[Any]]:
+) -> tuple[PreparedWorkloads, list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
     from grng_cli.sources import load, located
 
-    loaded = load(CompareConfig, flags, configs=configs, smoke="compare/smoke" if smoke else None, sets=sets)
+    loaded = load(
+        CompareConfig,
+        flags,
+        configs=configs,
+        smoke=_SMOKE if smoke else None,
+        sets=sets,
+        adjust=partial(_settle, smoke=smoke),
+    )
     labels = [spec.label for spec in loaded.config.specs]
 
     from grng.experiments.expectations import parse
@@ -108,10 +122,17 @@ def _prepare(
 
         start_early()
 
-    from grng.experiments.compare import prepare
+    from grng.experiments.workloads import prepare_workloads
 
     with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate, download=download), expectations
+        return prepare_workloads(loaded.config, locate=loaded.locate, download=download), expectations
+
+
+def _settle(source: Source, *, smoke: bool) -> None:
+    from grng.experiments.workload_sources import settle_workloads
+    from grng.runs.shipped import find_config
+
+    settle_workloads(source, smoke=find_config(_SMOKE) if smoke else None)
 
 
 def _tuning(prepared: Prepared) -> list[str]:
@@ -137,18 +158,19 @@ def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
         printer.chatter(f"note: {note}")
 
 
-def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | int:
+def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Comparisons | int:
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.compare import compare as compare_runs
+    from grng.experiments.workloads import compare as compare_runs
     from grng.training.errors import Interrupted
     from grng_cli.compare_progress import CompareProgress
     from grng_cli.stopping import Terminated, terminate_as_interrupt
 
-    progress = CompareProgress(printer)
+    progress = CompareProgress(printer, total=prepared.run_count if prepared.several else None)
     try:
         with terminate_as_interrupt(), progress:
             return compare_runs(
                 prepared,
+                on_workload=progress.workload,
                 on_event=progress,
                 on_plan=progress.planned,
                 on_calibrated=progress.calibrated,
@@ -167,8 +189,8 @@ def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | in
 
 
 def _report(
-    comparison: Comparison,
-    prepared: Prepared,
+    comparison: Comparisons,
+    workloads: PreparedWorkloads,
     expectations: Sequence[Any],
     printer: Output,
     *,
@@ -181,6 +203,7 @@ def _report(
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
 
+    (prepared,) = workloads.each
     config, directories = prepared.config, [comparison.directory]
     experiment = load_experiment(comparison.directory)
     table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
@@ -188,9 +211,42 @@ def _report(
     return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
 
 
-def _describe(prepared: Prepared, printer: Output) -> None:
+def _report_several(
+    comparison: Comparisons,
+    workloads: PreparedWorkloads,
+    expectations: Sequence[Any],
+    printer: Output,
+    *,
+    markdown: Path | None,
+    csv: Path | None,
+) -> int:
+    from grng.experiments.claims import parse_claims
+    from grng.report.workloads import load_workloads
+    from grng_cli.workloads_summary import show_workloads
+
+    first = workloads.each[0]
+    return show_workloads(
+        load_workloads(comparison.directory),
+        expectations,
+        printer,
+        claims=parse_claims(first.config.claims, first.labels),
+        columns=first.config.shown_columns,
+        margin=first.config.margin,
+        interval=first.config.interval,
+        directories=[comparison.directory],
+        markdown=markdown,
+        csv=csv,
+    )
+
+
+def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
     from grng_cli.dry_run import describe
 
-    runs = [(run.label, run.seed, run.config, run.directory) for run in planned_now(prepared)]
-    describe(runs, printer, workers=max(1, len(prepared.slots)))
+    runs, names = [], []
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        planned = planned_now(one)
+        runs += [(run.label, run.seed, run.config, run.directory) for run in planned]
+        names += [str(name)] * len(planned)
+    workers = max(1, len(prepared.each[0].slots))
+    describe(runs, printer, workers=workers, workloads=names if prepared.several else None)

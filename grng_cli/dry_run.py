@@ -21,25 +21,28 @@ Planned = tuple[str, int, "RunConfig", Path]
 """Label, seed, config and directory of a run."""
 
 
-def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
+def describe(runs: Sequence[Planned], printer: Output, *, workers: int, workloads: Sequence[str] | None = None) -> None:
     """Print what would be run.
 
     Args:
         runs: In the order in which they would be begun.
         printer: Of the command.
         workers: How many would go at once.
+        workloads: The name of every run's, where there are several.
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
 
     printer.chatter("measuring a few steps of each optimizer …")
-    estimates: dict[str, Estimate] = {}
-    for label, _, config, _ in runs:
-        if label not in estimates:
-            estimates[label] = estimate(config)
+    known: dict[tuple[str, str], Estimate] = {}
+    names = workloads or [""] * len(runs)
+    for name, (label, _, config, _) in zip(names, runs, strict=True):
+        if (name, label) not in known:
+            known[name, label] = estimate(config)
+    estimates = [known[name, run[0]] for name, run in zip(names, runs, strict=True)]
     done = {RunState.FINISHED, RunState.DIVERGED}
     states = [RunDirectory(directory).check(config) in done for _, _, config, directory in runs]
-    ahead = [estimates[run[0]] for run, there in zip(runs, states, strict=True) if not there]
+    ahead = [guess for guess, there in zip(estimates, states, strict=True) if not there]
     absent = next((one.absent for one in ahead if one.absent), None)
     total_s = None if absent else sum(one.seconds or 0.0 for one in ahead) / min(workers, max(1, len(ahead)))
     disk = None if absent else sum(one.disk_bytes or 0 for one in ahead)
@@ -48,15 +51,18 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
             {
                 "runs": [
                     {
+                        **({"workload": name} if workloads else {}),
                         "label": label,
                         "seed": seed,
                         "directory": str(directory),
-                        "steps": estimates[label].steps,
+                        "steps": guess.steps,
                         "done": there,
-                        "estimated_seconds": _rounded(estimates[label].seconds),
-                        "estimated_disk_bytes": estimates[label].disk_bytes,
+                        "estimated_seconds": _rounded(guess.seconds),
+                        "estimated_disk_bytes": guess.disk_bytes,
                     }
-                    for (label, seed, _, directory), there in zip(runs, states, strict=True)
+                    for name, (label, seed, _, directory), guess, there in zip(
+                        names, runs, estimates, states, strict=True
+                    )
                 ],
                 "workers": workers,
                 "estimated_seconds": _rounded(total_s),
@@ -64,7 +70,7 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int) -> None:
             }
         )
         return
-    printer.data(_table(runs, states, estimates))
+    printer.data(_table(runs, states, estimates, workloads))
     if absent:
         printer.essential(f"{len(ahead)} of {len(runs)} runs to do; not measured: {absent} Nothing was written.")
         return
@@ -79,11 +85,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _table(runs: Sequence[Planned], states: Sequence[bool], estimates: dict[str, Estimate]) -> Table:
+def _table(
+    runs: Sequence[Planned], states: Sequence[bool], estimates: Sequence[Estimate], workloads: Sequence[str] | None
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("optimizer", "seed", "steps", "estimate", "directory"):
+    for head in (*(["workload"] if workloads else []), "optimizer", "seed", "steps", "estimate", "directory"):
         table.add_column(head, justify="right" if head in ("seed", "steps", "estimate") else "left", overflow="fold")
-    for (label, seed, _, directory), there in zip(runs, states, strict=True):
-        guess = "done" if there else seconds(estimates[label].seconds)
-        table.add_row(Text(label), str(seed), str(estimates[label].steps or "-"), guess, Text(str(directory)))
+    for index, ((label, seed, _, directory), there, guess) in enumerate(zip(runs, states, estimates, strict=True)):
+        first = [Text(workloads[index])] if workloads else []
+        shown = "done" if there else seconds(guess.seconds)
+        table.add_row(*first, Text(label), str(seed), str(guess.steps or "-"), shown, Text(str(directory)))
     return table

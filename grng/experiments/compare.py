@@ -69,13 +69,20 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bool = True) -> Prepared:
+def prepare(
+    config: CompareConfig,
+    *,
+    locate: Locate | None = None,
+    download: bool = True,
+    seen: preflight.DataSeen | None = None,
+) -> Prepared:
     """Check everything that can be checked before a run begins.
 
     Args:
         config: The comparison.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
         download: Whether pretrained weights may be fetched.
+        seen: What is known of data sets already, from the checks of other workloads; added to.
 
     Raises:
         GrngError: Names, hyperparameters, model, device or directory do not do.
@@ -91,7 +98,7 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bo
     directory = directory_of(config, configs)
     if not config.training.seconds:
         check_directory(directory, plan(config, locate=locate))
-    notes = preflight.check(configs.values(), download=download)
+    notes = preflight.check(configs.values(), download=download, seen=seen)
     return Prepared(config, locate, directory, slots, tuple(configs), notes)
 
 
