@@ -146,8 +146,9 @@ def prepare_workloads(
     seen: DataSeen = {}
     if len(workloads) == 1:
         (only,) = workloads
+        if only.config.output is not None:
+            check_no_root(only.config.output)
         prepared = prepare(only.config, locate=only.locate, download=download, seen=seen)
-        check_no_root(prepared.directory)
         return PreparedWorkloads(prepared.directory, (None,), (prepared,))
     check_names(workloads)
     directory = config.output or Path("runs", f"compare-{short_id(_identity(workloads))}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grng.statistics import performance_profiles, profile_shares
@@ -53,6 +53,7 @@ def test_profiles_and_scores_are_algoperfs(table: dict[str, list[float]], size: 
     assert sum(a != b for name in table for a, b in zip(made.shares[name], profiles[name], strict=True)) <= 1
 
 
+@settings(max_examples=30)
 @given(tables)
 def test_the_score_is_the_area_below_the_steps_to_within_the_grid(table: dict[str, list[float]]) -> None:
     """The profile is a step function: a workload with ratio r adds (4 - r) / 3 / workloads to the area, exactly. A
@@ -68,6 +69,7 @@ def test_the_score_is_the_area_below_the_steps_to_within_the_grid(table: dict[st
         assert made.scores[name] == pytest.approx(area, abs=0.5 / 99 + 1e-9)
 
 
+@settings(max_examples=30)
 @given(tables, st.lists(st.floats(1, 10), min_size=1, max_size=3))
 def test_shares_at_any_factor_are_counted(table: dict[str, list[float]], taus: list[float]) -> None:
     shares = profile_shares(table, taus)
