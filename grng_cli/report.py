@@ -26,7 +26,7 @@ def report(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print the table of runs that are there already."""
+    """Print the table of runs that are there already; of several models or data sets, one of each and one over all."""
     from grng.experiments.claim_verdicts import judge_claims
     from grng.experiments.expectations import parse
     from grng.experiments.questions import questions_of
