@@ -14,7 +14,7 @@ from grng.experiments.record import Record
 from grng.experiments.workload_record import WorkloadsRecord, check_root
 from grng.experiments.workloads import compare, prepare_workloads, split
 
-TWO = [
+TWO: list[dict[str, Any]] = [
     {"model": "test_vit", "dataset": "digits"},
     {"name": "Odd", "model": "test_vit", "dataset": "digits", "training": {"batch_size": 8}},
 ]
