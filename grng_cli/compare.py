@@ -13,6 +13,7 @@ from grng_cli import (
     processes,
     statistics_options,
     training_options,
+    tuning_options,
     workload_options,
 )
 from grng_cli.output import Output
@@ -49,7 +50,9 @@ def compare(
     schedule: options.Schedule = None,
     warmup: options.Warmup = None,
     eval_every: options.EvalEvery = None,
-    target: options.Target = None,
+    target: tuning_options.Target = None,
+    tune: tuning_options.Tune = None,
+    tuning_seeds: tuning_options.TuningSeeds = None,
     loss: training_options.Loss = None,
     grad_accum: training_options.GradAccum = None,
     clip_grad: training_options.ClipGrad = None,
@@ -131,7 +134,7 @@ def compare(
         ("training.schedule", schedule, "--schedule"),
         ("training.warmup", warmup, "--warmup"),
         ("training.eval_every", eval_every, "--eval-every"),
-        ("training.target", target, "--target"),
+        *tuning_options.overrides(tune, tuning_seeds, target),
         *training_options.overrides(
             loss, grad_accum, clip_grad, ema, precision, mixup, cutmix, label_smoothing, compile_, channels_last
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from grng_cli.output import Output
 
 if TYPE_CHECKING:
     from grng.experiments.compare import Prepared
+    from grng.experiments.tuning import TrialsAhead
     from grng.experiments.workloads import Comparisons, PreparedWorkloads
     from grng.runs.sources import Source
 
@@ -62,8 +64,11 @@ def run_comparison(
         prepared, expectations = _prepare(
             flags, configs, sets, smoke=smoke, start_workers=not inert and not in_process, download=not inert, plan=plan
         )
+    from grng_cli.tuning_summary import tuning_lines
+
     for name, one in zip(prepared.names, prepared.each, strict=True):
-        for line in (*one.notes, *_tuning(one)):
+        # The report says it again, so only where there is none.
+        for line in (*one.notes, *(tuning_lines(one) if inert else ())):
             printer.chatter(f"{name}: {line}" if name else line)
     if dry_run:
         _describe(prepared, printer)
@@ -74,12 +79,15 @@ def run_comparison(
         show_plan(prepared, printer)
         return None
     _warn_of_few_seeds(prepared.each[0], printer)
-    comparison = _run(prepared, printer, rerun=rerun)
+    tuned = _tune(prepared, printer, rerun=rerun)
+    if isinstance(tuned, int):
+        return tuned
+    comparison = _run(tuned, printer, rerun=rerun)
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    report = _report_several if prepared.several else _report
-    return report(comparison, prepared, expectations, printer, markdown=markdown, csv=csv)
+    report = _report_several if tuned.several else _report
+    return report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
 
 
 def _prepare(
@@ -135,14 +143,21 @@ def _settle(source: Source, *, smoke: bool) -> None:
     settle_workloads(source, smoke=find_config(_SMOKE) if smoke else None)
 
 
-def _tuning(prepared: Prepared) -> list[str]:
-    """Say how the rows were tuned that sweeps were named for."""
-    from grng.experiments.tuned import tuning_notes
+def _tune(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> PreparedWorkloads | int:
+    """Tune rows on one workload after the other; return them with what was found, or the exit code when stopped."""
+    from grng_cli.tuning_progress import run_tuning
 
-    config = prepared.config
-    rows = {entry.spec.label: entry.sweep for entry in config.optimizers}
-    names = [entry.name for entry in config.optimizers]
-    return tuning_notes(rows, names, model=config.model.name, dataset=config.dataset.name)
+    if any(one.sweeps for one in prepared.each):
+        prepared.save_names()
+    each = []
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        if name and one.sweeps:
+            printer.chatter(f"tuning on {name}")
+        tuned = run_tuning(one, printer, rerun=rerun)
+        if isinstance(tuned, int):
+            return tuned
+        each.append(tuned)
+    return replace(prepared, each=tuple(each))
 
 
 def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
@@ -160,7 +175,7 @@ def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
 
 def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Comparisons | int:
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.workloads import compare as compare_runs
+    from grng.experiments.workloads import compare_workloads
     from grng.training.errors import Interrupted
     from grng_cli.compare_progress import CompareProgress
     from grng_cli.stopping import Terminated, terminate_as_interrupt
@@ -168,7 +183,7 @@ def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Compar
     progress = CompareProgress(printer, total=prepared.run_count if prepared.several else None)
     try:
         with terminate_as_interrupt(), progress:
-            return compare_runs(
+            return compare_workloads(
                 prepared,
                 on_workload=progress.workload,
                 on_event=progress,
@@ -241,12 +256,23 @@ def _report_several(
 
 def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
-    from grng_cli.dry_run import describe
+    from grng.experiments.tuning import expected, trials_ahead
+    from grng_cli.dry_run import describe, row_name
 
     runs, names = [], []
+    unknown: set[str] = set()
+    tuning: dict[str, TrialsAhead] = {}
     for name, one in zip(prepared.names, prepared.each, strict=True):
         planned = planned_now(one)
         runs += [(run.label, run.seed, run.config, run.directory) for run in planned]
-        names += [str(name)] * len(planned)
-    workers = max(1, len(prepared.each[0].slots))
-    describe(runs, printer, workers=workers, workloads=names if prepared.several else None)
+        names += [name] * len(planned)
+        unknown |= {row_name(name, label) for label in expected(one)[1]}
+        tuning |= {row_name(name, label): trials for label, trials in trials_ahead(one).items()}
+    describe(
+        runs,
+        printer,
+        workers=max(1, len(prepared.each[0].slots)),
+        workloads=[str(name) for name in names] if prepared.several else None,
+        unknown=unknown,
+        tuning=tuning,
+    )

@@ -104,6 +104,7 @@ def print_table(table: Table, printer: Output, *, name: str | None = None) -> No
     """
     from grng.report.columns import display_columns
     from grng.report.sentences import sentences
+    from grng_cli.tuning_summary import print_tuning
 
     (printer.data if name is None else printer.essential)(_title(table, name))
     printer.data()
@@ -116,6 +117,7 @@ def print_table(table: Table, printer: Output, *, name: str | None = None) -> No
         printer.warning(warning if name is None else f"{name}: {warning}")
     for note in table.notes:
         printer.prose(f"note: {note}")
+    print_tuning(table, printer)
 
 
 def print_directories(directories: Sequence[Path], printer: Output) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,27 @@ from grng_cli.wording import seconds, size
 
 if TYPE_CHECKING:
     from grng.experiments.estimate import Estimate
+    from grng.experiments.tuning import TrialsAhead
     from grng.runs.config import RunConfig
 
 Planned = tuple[str, int, "RunConfig", Path]
 """Label, seed, config and directory of a run."""
 
 
-def describe(runs: Sequence[Planned], printer: Output, *, workers: int, workloads: Sequence[str] | None = None) -> None:
+def row_name(workload: str | None, label: str) -> str:
+    """Return how estimates and trials of a row are found."""
+    return f"{workload}: {label}" if workload else label
+
+
+def describe(
+    runs: Sequence[Planned],
+    printer: Output,
+    *,
+    workers: int,
+    workloads: Sequence[str] | None = None,
+    unknown: Collection[str] = (),
+    tuning: Mapping[str, TrialsAhead] | None = None,
+) -> None:
     """Print what would be run.
 
     Args:
@@ -29,40 +43,47 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int, workload
         printer: Of the command.
         workers: How many would go at once.
         workloads: The name of every run's, where there are several.
+        unknown: Rows whose hyperparameters tuning will tell, by `row_name`.
+        tuning: The trials of each row that is tuned first, by `row_name`.
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
+    from grng_cli.tuning_summary import ahead_as_dicts, print_ahead
 
     printer.chatter("measuring a few steps of each optimizer …")
-    known: dict[tuple[str, str], Estimate] = {}
-    names = workloads or [""] * len(runs)
-    for name, (label, _, config, _) in zip(names, runs, strict=True):
-        if (name, label) not in known:
-            known[name, label] = estimate(config)
-    estimates = [known[name, run[0]] for name, run in zip(names, runs, strict=True)]
+    estimates: dict[str, Estimate] = {}
+    rows = [row_name(workloads[at] if workloads else None, run[0]) for at, run in enumerate(runs)]
+    for row, (_, _, config, _) in zip(rows, runs, strict=True):
+        if row not in estimates:
+            estimates[row] = estimate(config)
     done = {RunState.FINISHED, RunState.DIVERGED}
-    states = [RunDirectory(directory).check(config) in done for _, _, config, directory in runs]
-    ahead = [guess for guess, there in zip(estimates, states, strict=True) if not there]
+    states = [
+        row not in unknown and RunDirectory(directory).check(config) in done
+        for row, (_, _, config, directory) in zip(rows, runs, strict=True)
+    ]
+    ahead = [estimates[row] for row, there in zip(rows, states, strict=True) if not there]
+    count = len(ahead)
+    trials = tuning or {}
+    ahead += [estimates[label] for label, one in trials.items() for _ in range(one.runs)]
     absent = next((one.absent for one in ahead if one.absent), None)
     total_s = None if absent else sum(one.seconds or 0.0 for one in ahead) / min(workers, max(1, len(ahead)))
     disk = None if absent else sum(one.disk_bytes or 0 for one in ahead)
     if printer.json_only:
         printer.document(
             {
+                **({"tuning": ahead_as_dicts(trials, estimates)} if trials else {}),
                 "runs": [
                     {
-                        **({"workload": name} if workloads else {}),
+                        **({"workload": workloads[at]} if workloads else {}),
                         "label": label,
                         "seed": seed,
                         "directory": str(directory),
-                        "steps": guess.steps,
+                        "steps": estimates[rows[at]].steps,
                         "done": there,
-                        "estimated_seconds": _rounded(guess.seconds),
-                        "estimated_disk_bytes": guess.disk_bytes,
+                        "estimated_seconds": _rounded(estimates[rows[at]].seconds),
+                        "estimated_disk_bytes": estimates[rows[at]].disk_bytes,
                     }
-                    for name, (label, seed, _, directory), guess, there in zip(
-                        names, runs, estimates, states, strict=True
-                    )
+                    for at, ((label, seed, _, directory), there) in enumerate(zip(runs, states, strict=True))
                 ],
                 "workers": workers,
                 "estimated_seconds": _rounded(total_s),
@@ -70,15 +91,16 @@ def describe(runs: Sequence[Planned], printer: Output, *, workers: int, workload
             }
         )
         return
-    printer.data(_table(runs, states, estimates, workloads))
+    print_ahead(trials, estimates, printer)
+    printer.data(_table(runs, states, [estimates[row] for row in rows], workloads))
+    to_do = f"{count} of {len(runs)} runs to do"
+    if trials:
+        to_do = f"{sum(one.runs for one in trials.values())} runs of trials and {to_do}"
     if absent:
-        printer.essential(f"{len(ahead)} of {len(runs)} runs to do; not measured: {absent} Nothing was written.")
+        printer.essential(f"{to_do}; not measured: {absent} Nothing was written.")
         return
     at_once = f" with {workers} at once" if workers > 1 else ""
-    printer.essential(
-        f"{len(ahead)} of {len(runs)} runs to do{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. "
-        "Nothing was written."
-    )
+    printer.essential(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. Nothing was written.")
 
 
 def _rounded(value: float | None) -> float | None:

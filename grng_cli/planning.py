@@ -65,7 +65,11 @@ def sentence(plan: SeedPlan) -> str:
     at_once = f" with {plan.workers} at once" if plan.workers > 1 else ""
     cost = "not measured, the data is not there" if plan.seconds is None else f"about {seconds(plan.seconds)}"
     floor = f"; with fewer than {plan.floor} seeds the exact test can never" if plan.seeds == plan.floor else ""
-    return f"{plan.seeds} seeds find {what}{floor}. {runs} runs{at_once}: {cost}. Nothing was written."
+    tuning = ""
+    if plan.tuning_runs:
+        share = "" if plan.tuning_seconds is None else f" ({seconds(plan.tuning_seconds)} of it)"
+        tuning = f" and once {plan.tuning_runs} of trials{share}"
+    return f"{plan.seeds} seeds find {what}{floor}. {runs} runs{tuning}{at_once}: {cost}. Nothing was written."
 
 
 def _points(fraction: float) -> str:
@@ -109,6 +113,14 @@ def _as_dict(plan: SeedPlan) -> dict[str, Any]:
         "runs": None if plan.seeds is None else plan.seeds * len(plan.rows),
         "workers": plan.workers,
         "estimated_seconds": None if plan.seconds is None else round(plan.seconds, 1),
+        **(
+            {
+                "tuning_runs": plan.tuning_runs,
+                "tuning_estimated_seconds": None if plan.tuning_seconds is None else round(plan.tuning_seconds, 1),
+            }
+            if plan.tuning_runs
+            else {}
+        ),
         "rows": [
             {
                 "label": row.label,

@@ -55,6 +55,11 @@ def show(summary: Summary, printer: Output) -> None:
     if summary.improvements:
         steps = "; ".join(f"trial {one.number}: {told(summary.objective, one)}" for one in summary.improvements)
         printer.prose(f"best so far: {steps}")
+    if summary.curve is not None:
+        from grng.report.tuning_tables import point_text
+
+        fewer = "; ".join(f"{point.k}: {point_text(summary.curve, point)}" for point in summary.curve.points)
+        printer.prose(f"best of k trials, expected: {fewer}")
     for name, share in summary.importance.items():
         bar = "█" * round(_BAR * share)
         printer.data(f"importance:  {name:<{max(map(len, summary.importance))}}  {100 * share:3.0f} %  {bar}".rstrip())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from grng.runs.schema import Count, Positive
@@ -23,6 +23,20 @@ def one_length(value: Mapping[str, Any]) -> str | None:
     return given[0] if given else None
 
 
+TUNED: Literal["tuned"] = "tuned"
+"""The target that tuning tells."""
+
+
+def _target(value: Any) -> Any:
+    """Take a share or `tuned`; pydantic's own message would be one for each of the two."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or value == TUNED or (number and 0 < value <= 1):
+        return value
+    shown = f"{value:g}" if number else repr(value)
+    text = f"must be a validation accuracy above 0 and at most 1, or the word `tuned`, not {shown}"
+    raise PydanticCustomError("target", "{text}", {"text": text})
+
+
 class BudgetConfig(TrainingConfig):
     """As a run's `training`, and a budget in seconds: each optimizer gets the steps that it does in that time."""
 
@@ -32,6 +46,10 @@ class BudgetConfig(TrainingConfig):
     """Steps between evaluations, besides those at every epoch's end: how finely time to target is told."""
     seconds: Positive | None = None
     """Training seconds per run, instead of `epochs` or `steps`; measured once per optimizer and turned into steps."""
+
+    target: Annotated[float | Literal["tuned"] | None, BeforeValidator(_target)] = None  # type: ignore[assignment]
+    """Validation accuracy to reach, a fraction; `tuned`: what the reference's best trial came to; null: the data set's
+    default."""
 
     @model_validator(mode="before")
     @classmethod

@@ -32,6 +32,7 @@ def calibrate(
     seconds: float,
     directory: Path,
     slots: Sequence[Slot],
+    known: Mapping[str, Calibration] | None = None,
     on_measured: Measured | None = None,
 ) -> dict[str, Calibration]:
     """Return the calibration of each row: what `experiment.yaml` has, the rest measured as the runs will run.
@@ -41,13 +42,15 @@ def calibrate(
         seconds: The budget on the training clock.
         directory: The experiment's directory.
         slots: Of the workers; as many rows are measured at once, since runs side by side slow each other down.
+        known: What was measured before; default: the calibrations in `experiment.yaml`.
         on_measured: Called for each row that is measured.
 
     Raises:
         GrngError: A row could not be measured.
     """
-    record = read_record(directory)
-    known = record.calibrations if record else {}
+    if known is None:
+        record = read_record(directory)
+        known = record.calibrations if record else {}
     calibrations = {label: known[label] for label in configs if label in known and known[label].seconds == seconds}
     missing = {label: config for label, config in configs.items() if label not in calibrations}
     if not missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,17 @@ from grng.errors import GrngError
 from grng.experiments import preflight
 from grng.experiments.calibrate import Measured, calibrate
 from grng.experiments.compare_config import CompareConfig
+from grng.experiments.compare_record import record_of
 from grng.experiments.executor import Executor
 from grng.experiments.machine import executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
-from grng.experiments.record import Calibration, Record, read_record
+from grng.experiments.record import Calibration, read_record
 from grng.experiments.reuse import stored_result
 from grng.experiments.slots import Slot
+from grng.experiments.sweep_plan import PreparedSweep
+from grng.experiments.tuning import check_target, expected, tune, with_known_target
+from grng.experiments.tuning_config import TuneConfig
+from grng.experiments.tuning_plan import at_probe, check_tune, placed, sweeps_of
 from grng.runs.schema import Locate
 
 if TYPE_CHECKING:
@@ -59,6 +64,8 @@ class Prepared:
         slots: What its workers get; empty: the runs are done in this process.
         labels: Its rows.
         notes: Lines on the model: weights loaded, what is frozen.
+        sweeps: By label, of the rows that are to be tuned first.
+        tune: How the rows are tuned, or have been.
     """
 
     config: CompareConfig
@@ -67,6 +74,8 @@ class Prepared:
     slots: tuple[Slot, ...]
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    sweeps: Mapping[str, PreparedSweep] = field(default_factory=dict)
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
 
 def prepare(
@@ -93,17 +102,27 @@ def prepare(
             where="machine.processes",
             hint="Leave it out; several runs go at once, each in a process of its own. Or use grng train --processes.",
         )
-    configs = rows(config, locate=locate)
+    check_target(config, locate)
+    config = with_known_target(config)
+    sweeps = sweeps_of(config, locate=locate)
+    configs = rows(at_probe(config, sweeps), locate=locate)
     slots = slots_for(config.workers, config.machine)
     directory = directory_of(config, configs)
-    if not config.training.seconds:
-        check_directory(directory, plan(config, locate=locate))
+    check_tune(directory, read_record(directory), config)
+    planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
+    check_directory(directory, planned)
+    sweeps = placed(sweeps, directory, check=not config.training.seconds)
     notes = preflight.check(configs.values(), download=download, seen=seen)
-    return Prepared(config, locate, directory, slots, tuple(configs), notes)
+    notes = tuple(dict.fromkeys([*notes, *(note for one in sweeps.values() for note in one.notes)]))
+    return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune)
 
 
 def planned_now(prepared: Prepared) -> list[PlannedRun]:
-    """Return the runs as they would be begun; a budget in seconds is measured for that, nothing is written."""
+    """Return the runs as they would be begun; a budget in seconds is measured for that, nothing is written.
+
+    Rows that are still to be tuned have some values of their space.
+    """
+    prepared, _ = expected(prepared)
     calibrations = _calibrations(prepared, None)
     return plan(prepared.config, steps={label: one.steps for label, one in calibrations.items()})
 
@@ -127,7 +146,7 @@ def compare(
     rerun: bool = False,
     executor: Executor | None = None,
 ) -> Comparison:
-    """Do all runs of a comparison that are not there already.
+    """Do all runs of a comparison that are not there already, its rows' tuning first.
 
     Args:
         config: The comparison, prepared or not.
@@ -142,14 +161,16 @@ def compare(
         KeyboardInterrupt: As above.
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
-    config = prepared.config
-    calibrations = _calibrations(prepared, on_calibrated)
     with executor or executor_for(prepared.slots) as pool:
+        prepared = tune(prepared, rerun=rerun, executor=pool)
+        config = prepared.config
+        calibrations = _calibrations(prepared, on_calibrated)
         steps = {label: one.steps for label, one in calibrations.items()}
         planned = plan(config, steps=steps, locate=prepared.locate)
         check_directory(prepared.directory, planned)
         stored = {} if rerun else _stored(planned)
-        _record(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun).save(prepared.directory)
+        record = record_of(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun)
+        record.save(prepared.directory)
         if on_plan:
             on_plan(planned)
         results = _run_all(planned, stored, pool, prepared.slots, on_event or (lambda run, event: None), rerun)
@@ -160,24 +181,6 @@ def _stored(planned: Sequence[PlannedRun]) -> dict[int, RunResult]:
     """Return the results that are there already, by the index of their run."""
     found = {index: stored_result(run) for index, run in enumerate(planned)}
     return {index: result for index, result in found.items() if result is not None}
-
-
-def _record(prepared: Prepared, calibrations: Mapping[str, Calibration], *, all_there: bool, rerun: bool) -> Record:
-    """Return what `experiment.yaml` is to say: what the directory's runs, not this call alone, were done with."""
-    before = read_record(prepared.directory)
-    workers = max(1, len(prepared.slots))
-    if before and not rerun:
-        workers = before.workers if all_there else max(workers, before.workers)
-    return Record(
-        optimizers=list(prepared.labels),
-        seeds=list(prepared.config.seeds),
-        reference=prepared.config.chosen_reference,
-        workers=workers,
-        calibrations={**(before.calibrations if before else {}), **calibrations},
-        claims=prepared.config.claims,
-        margin=prepared.config.margin,
-        interval=prepared.config.interval,
-    )
 
 
 def _run_all(

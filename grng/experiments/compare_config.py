@@ -23,6 +23,7 @@ from grng.experiments.budget import BudgetConfig
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
+from grng.experiments.tuning_config import TuneConfig
 from grng.experiments.tuning_seeds import is_tuning_seed
 from grng.experiments.workload_config import WorkloadConfig, check_workloads, completed, expanded
 from grng.report.asked import check_columns, parse_columns
@@ -154,6 +155,8 @@ class CompareConfig(Section):
     """The budget of every run, batches and schedule."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """How training batches are changed."""
+    tune: TuneConfig = Field(default_factory=TuneConfig)
+    """How the rows are tuned first; a bare number is that of the trials of each row."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What each run writes while training."""
     diagnostics: DiagnosticsConfig = Field(default_factory=DiagnosticsConfig)

@@ -21,11 +21,11 @@ from grng.errors import GrngError
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, run_training
 from grng.experiments.failed import record_failure
-from grng.experiments.kernel_kills import kernel_kills, rose
 from grng.experiments.local import STOP, STOP_SECONDS, how_ended
 from grng.experiments.slots import Slot, share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
 from grng.runs.exhausted import memory_hint
+from grng.runs.kernel_kills import kernel_kills, rose
 from grng.runs.launched import Place, launched
 from grng.runs.result import RunResult
 from grng.runs.rundir import RunDirectory
@@ -229,18 +229,18 @@ class _Ranks:
     def _loss(self) -> ProcessLost:
         """Return the error of a process that died, written down as the run's result."""
         assert self._lost is not None
+        lost = f"{self._lost.rstrip('.')}."
+        ways = memory_hint(self._config) if self._exhausted else None
         with contextlib.suppress(GrngError):
-            record_failure(self._config, self._place.path, self._lost, exhausted=self._exhausted)
+            record_failure(self._config, self._place.path, lost.rstrip("."), exhausted=self._exhausted)
             with self._place.claim():
                 result = self._place.result()
                 if result is not None and result.status == "failed":
-                    told: dict[str, Any] = {"message": self._lost, "world_size": self._count}
-                    told |= {"reason": "oom" if self._exhausted else "crash"}
+                    told: dict[str, Any] = {"message": lost if ways is None else f"{lost} {ways}"}
+                    told |= {"reason": "crash" if ways is None else "oom", "world_size": self._count}
                     result.model_copy(update=told).save(self._place.result_file)
         return ProcessLost(
-            f"{self._lost.rstrip('.')}.",
-            where=str(self._place.path),
-            hint=memory_hint(self._config) if self._exhausted else "The same command goes on from the last checkpoint.",
+            lost, where=str(self._place.path), hint=ways or "The same command goes on from the last checkpoint."
         )
 
     def _kill(self) -> None:

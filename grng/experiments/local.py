@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from grng.experiments import server, worker
 from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
 from grng.experiments.failed import failure_event, is_users, record_failure
-from grng.experiments.kernel_kills import kernel_kills, rose
 from grng.experiments.slots import Slot
+from grng.runs.kernel_kills import kernel_kills, rose
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments import record, specs
+from grng.experiments.budget import TUNED
 from grng.experiments.compare_config import CompareConfig
 from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.identity import directory_name, run_id, short_id
@@ -60,14 +62,14 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
             model=compare.model,
             dataset=compare.dataset,
             optimizer=OptimizerConfig(name=spec.name, **spec.hyperparameters),
-            training=_training(budget, steps=1) if budget.seconds else _training(budget),
+            training=training_of(budget, steps=1) if budget.seconds else training_of(budget),
             augment=compare.augment,
             logging=compare.logging,
             diagnostics=compare.diagnostics,
             machine=compare.machine,
         )
         try:
-            resolved[spec.label] = resolve(config, locate=_locate_row(index, spec.label, locate))
+            resolved[spec.label] = resolve(config, locate=locate_row(index, spec.label, locate))
         except ConfigError as error:  # the model's and the data set's problems are the same for all rows
             problems.update((str(problem), problem) for problem in error.problems)
     if problems:
@@ -115,9 +117,13 @@ def identity(compare: CompareConfig, configs: Mapping[str, RunConfig]) -> str:
 
     Args:
         compare: The comparison.
-        configs: Its rows.
+        configs: Its rows; those that are to be tuned somewhere within their space.
     """
     lines = [f"seconds {compare.training.seconds}"]
+    if compare.tune.trials:
+        lines.append(f"tune {json.dumps(compare.tune.model_dump(mode='json'), sort_keys=True)}")
+    if compare.training.target == TUNED:
+        lines.append("target tuned")
     for label, config in configs.items():
         lines += [f"{label} {run_id(replace(config, seed=seed))}" for seed in compare.seeds]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
@@ -146,12 +152,19 @@ def check_directory(directory: Path, runs: Sequence[PlannedRun]) -> None:
         RunDirectory(run.directory).check(run.config)
 
 
-def _training(budget: TrainingConfig, *, steps: int | None = None) -> TrainingConfig:
+def training_of(budget: TrainingConfig, *, steps: int | None = None) -> TrainingConfig:
+    """Return what a run is told of the comparison's budget; a target that is not known yet is left to the data set.
+
+    Args:
+        budget: The comparison's `training`.
+        steps: The length, instead of the budget's.
+    """
     given = {name: getattr(budget, name) for name in TrainingConfig.model_fields}
+    given["target"] = None if given["target"] == TUNED else given["target"]
     return TrainingConfig(**given) if steps is None else TrainingConfig(**{**given, "epochs": None, "steps": steps})
 
 
-def _locate_row(index: int, label: str, locate: Locate | None) -> Locate:
+def locate_row(index: int, label: str, locate: Locate | None) -> Locate:
     """Return where a key of the run of row `index` was given, by where that of the comparison was."""
 
     def locate_run(key: Key) -> str:

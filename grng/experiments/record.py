@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from grng._version import __version__
 from grng.errors import RunDirectoryError
 from grng.experiments.claim_config import ClaimConfig
+from grng.report.tuning import RowTuning
 from grng.runs.files import atomic_write_text, explain_os_errors
 from grng.statistics import IntervalKind
 
@@ -49,6 +50,12 @@ class Record(BaseModel):
     margin: float | None = None
     """Largest difference in test accuracy that does not matter."""
     interval: IntervalKind = "t"
+    tune: dict[str, Any] | None = None
+    """How the rows were tuned here; null: they were not."""
+    tuning: dict[str, RowTuning] = Field(default_factory=dict)
+    """What tuning found, by label; also of rows whose sweep was named."""
+    tuning_calibrations: dict[str, Calibration] = Field(default_factory=dict)
+    """By label; of the trials, where the budget is in seconds."""
     grng: str = __version__
 
     def save(self, directory: Path) -> None:
@@ -61,7 +68,7 @@ class Record(BaseModel):
             directory.mkdir(parents=True, exist_ok=True)
         values = self.model_dump(mode="json")
         # Left out where they say nothing, as in the files of versions that did not know them.
-        for name in ("claims", "margin", "interval"):
+        for name in ("claims", "margin", "interval", "tune", "tuning", "tuning_calibrations"):
             if values[name] == Record.model_fields[name].get_default(call_default_factory=True):
                 del values[name]
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

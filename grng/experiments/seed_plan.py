@@ -67,6 +67,8 @@ class SeedPlan:
         workers: Runs at once.
         seconds: Of all runs, on that many workers; None where it cannot be told.
         remarks: What a reader must know.
+        tuning_runs: Runs of trials before, whatever the number of seeds; `seconds` counts them once.
+        tuning_seconds: What those take; None where it cannot be told.
     """
 
     rows: tuple[PlannedRow, ...]
@@ -80,6 +82,8 @@ class SeedPlan:
     workers: int
     seconds: float | None
     remarks: tuple[str, ...] = ()
+    tuning_runs: int = 0
+    tuning_seconds: float | None = None
 
 
 def check_planning(config: CompareConfig) -> None:
@@ -137,6 +141,9 @@ def plan_seeds(prepared: Prepared) -> SeedPlan:
     needed = [row.seeds for row in rows if row.label != reference]
     most = None if None in needed else max(one for one in needed if one is not None)
     workers = max(1, len(prepared.slots))
+    total = _total(seconds, most, workers)
+    trials = {label: one.total * one.config.tuning_seeds for label, one in prepared.sweeps.items()}
+    tuning = _tuning_seconds(seconds, trials, workers)
     return SeedPlan(
         tuple(rows),
         reference,
@@ -147,9 +154,22 @@ def plan_seeds(prepared: Prepared) -> SeedPlan:
         floor,
         most,
         workers,
-        _total(seconds, most, workers),
+        None if total is None or tuning is None else total + tuning,
         tuple(remarks),
+        sum(trials.values()),
+        tuning,
     )
+
+
+def _tuning_seconds(seconds: Mapping[str, float | None], trials: Mapping[str, int], workers: int) -> float | None:
+    """Return what the runs of trials take, row by row."""
+    total = 0.0
+    for label, runs in trials.items():
+        of_run = seconds[label]
+        if of_run is None:
+            return None
+        total += of_run * runs / min(workers, runs)
+    return total
 
 
 def _total(seconds: Mapping[str, float | None], seeds: int | None, workers: int) -> float | None:

@@ -73,7 +73,7 @@ def space_of(config: SweepConfig, *, locate: Locate | None = None) -> Space:
         where = locate(("optimizer", "name")) if locate else "optimizer.name"
         raise ConfigError([type(error)(error.message, where=where, hint=error.hint)]) from None
     known, fixed = hyperparameters(name), config.optimizer.hyperparameters
-    own = _flat(config.space)
+    own = flat(config.space)
     expressions = {**{key: text for key, text in declared_space(name).items() if key not in fixed}, **own}
     space: Space = {}
     problems: list[GrngError] = []
@@ -182,16 +182,14 @@ def _told(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={written(value)}" for name, value in values.items())
 
 
-def _flat(space: Mapping[str, Any]) -> dict[str, Any]:
+def flat(space: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries with dotted names: `training: {warmup: …}` is `training.warmup`."""
-    flat: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, value in space.items():
-        below = (
-            {f"{name}.{key}": one for key, one in _flat(value).items()} if isinstance(value, dict) else {name: value}
-        )
-        flat |= {key.removeprefix("optimizer."): one for key, one in below.items()}
+        below = {f"{name}.{key}": one for key, one in flat(value).items()} if isinstance(value, dict) else {name: value}
+        entries |= {key.removeprefix("optimizer."): one for key, one in below.items()}
     # A flag cannot give null otherwise, and `null` is no range.
-    return {key: None if one in ("null", "~") else one for key, one in flat.items()}
+    return {key: None if one in ("null", "~") else one for key, one in entries.items()}
 
 
 def _places(locate: Locate | None) -> Callable[[str], str]:

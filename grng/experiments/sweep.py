@@ -56,7 +56,7 @@ def sweep(
             had ended before, and the ones before it.
         on_event: Receives every run's events.
         rerun: Throw away the trials that are there.
-        executor: What runs them; default: processes on this machine.
+        executor: What runs them, and stays open for the caller to close; default: processes on this machine.
 
     Returns:
         The summary, as stored in `sweep.json`.
@@ -77,7 +77,7 @@ def sweep(
             if trial.ended:
                 on_trial(trial, earlier[: index + 1])
     with ExitStack() as stack:
-        pool = stack.enter_context(executor or executor_for(prepared.slots))
+        pool = executor or stack.enter_context(executor_for(prepared.slots))
         _Sweeper(prepared, store, pool, on_trial, on_event).run()
     return _write_summary(prepared, store)
 

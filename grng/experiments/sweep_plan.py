@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,11 @@ class PreparedSweep:
         """Runs at once."""
         return max(1, len(self.slots))
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What its directory's `sweep.yaml` says."""
+        return sweep_record.described(self.config, self.space, self.probe)
+
     def run(self, values: dict[str, Any], seed: int) -> RunConfig:
         """Return the resolved config of a run with the values of a trial."""
         return run_config(self.config, values, seed=seed)
@@ -72,6 +77,21 @@ def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool
     Raises:
         GrngError: Names, space, model, device or directory do not do.
     """
+    planned = plan_sweep(config, locate=locate)
+    sweep_record.check_folder(planned.directory, planned.described)
+    return replace(planned, notes=(*preflight.check([planned.probe], download=download), *planned.notes))
+
+
+def plan_sweep(config: SweepConfig, *, locate: Locate | None = None) -> PreparedSweep:
+    """Return what a sweep is, its space and settings checked; neither is a model built nor a directory looked at.
+
+    Args:
+        config: The sweep.
+        locate: Where a key of it was given, for messages.
+
+    Raises:
+        GrngError: Names or space do not do.
+    """
     space = space_of(config, locate=locate)
     probe = check_together(config, space, locate=locate)
     total = _total(config, space, locate)
@@ -81,10 +101,9 @@ def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool
         raise GrngError(message, where=where, hint="Give training.target (--target).")
     slots = slots_for(config.workers, config.machine)
     directory = config.output or sweep_record.default_directory(config, space, probe)
-    sweep_record.check_folder(directory, sweep_record.described(config, space, probe))
-    notes = preflight.check([probe], download=download)
+    notes: tuple[str, ...] = ()
     if config.objective == "time-to-target" and any(slot.time_shared for slot in slots):
-        notes = (*notes, "note: times of runs that share cores or a GPU mean little; use --workers 1")
+        notes = ("note: times of runs that share cores or a GPU mean little; use --workers 1",)
     return PreparedSweep(config, space, probe, directory, total, slots, notes)
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grng.experiments.objectives import TITLES, minimizes, needs_target
+from grng.experiments.objectives import TITLES, minimizes, needs_target, worst
 from grng.experiments.samplers import distribution, quiet_optuna, to_optuna
 from grng.experiments.spaces import Space, run_config
 from grng.experiments.sweep_config import SweepConfig
 from grng.experiments.sweep_edges import Edge, edges
 from grng.experiments.trials import Trial
+from grng.report.tuning_curves import Curve, curve_of
 from grng.runs.config import RunConfig
 from grng.runs.files import atomic_write_json, atomic_write_text
 from grng.runs.loading import dump_yaml
@@ -87,6 +88,20 @@ class Summary:
         return found
 
     @property
+    def curve(self) -> Curve | None:
+        """What fewer trials would have found; None while none has ended."""
+        lost = worst(self.objective)
+        values = [
+            lost if trial.status != "finished" or trial.value is None else trial.value
+            for trial in self.trials
+            if trial.ended
+        ]
+        if not values:
+            return None
+        maximise = not minimizes(self.objective)
+        return curve_of(values, objective=self.objective, maximise=maximise, sampler=self.sampler)
+
+    @property
     def warnings(self) -> list[str]:
         """What must not be overlooked."""
         said = [edge.sentence() for edge in self.edges]
@@ -114,6 +129,10 @@ class Summary:
             "counts": self.counts,
             "best": None if best is None else {**_entry(best), "config": str(self.best_config)},
             "best_so_far": [{"trial": trial.number, "value": _finite(trial.value)} for trial in self.improvements],
+            "best_of": [
+                {"k": one.k, "mean": _finite(one.mean), "low": _finite(one.low), "high": _finite(one.high)}
+                for one in (self.curve.points if self.curve else ())
+            ],
             "importance": self.importance,
             "edges": [
                 {"name": e.name, "value": e.value, "bound": e.bound, "upper": e.upper, "wider": e.wider}

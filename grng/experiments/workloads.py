@@ -62,6 +62,22 @@ class PreparedWorkloads:
         """Whether there is more than one workload."""
         return len(self.each) > 1
 
+    def save_names(self) -> None:
+        """Write `workloads.yaml` where there are several workloads, before anything of them is.
+
+        Raises:
+            RunDirectoryError: The directory cannot be written to.
+        """
+        if not self.several:
+            return
+        first = self.each[0]
+        WorkloadsRecord(
+            workloads=[str(name) for name in self.names],
+            optimizers=list(first.labels),
+            seeds=list(first.config.seeds),
+            reference=first.config.chosen_reference,
+        ).save(self.directory)
+
     @property
     def run_count(self) -> int:
         """How many runs there are on all workloads."""
@@ -200,6 +216,23 @@ def _naming(workload: Workload) -> Iterator[None]:
 
 
 def compare(
+    config: CompareConfig,
+    *,
+    on_event: RunEvent | None = None,
+    on_plan: Callable[[Sequence[PlannedRun]], None] | None = None,
+    on_calibrated: Measured | None = None,
+    rerun: bool = False,
+) -> Comparison | Comparisons:
+    """Do all runs of a comparison that are not there already; see `compare_workloads`.
+
+    Returns:
+        A `Comparison`; of several workloads `Comparisons`, which has one of each.
+    """
+    done = compare_workloads(config, on_event=on_event, on_plan=on_plan, on_calibrated=on_calibrated, rerun=rerun)
+    return done if config.workloads and len(config.workloads) > 1 else next(iter(done.workloads.values()))
+
+
+def compare_workloads(
     config: CompareConfig | PreparedWorkloads,
     *,
     on_workload: Callable[[str | None], None] | None = None,
@@ -223,14 +256,7 @@ def compare(
         KeyboardInterrupt: As above.
     """
     prepared = config if isinstance(config, PreparedWorkloads) else prepare_workloads(config)
-    if prepared.several:
-        first = prepared.each[0]
-        WorkloadsRecord(
-            workloads=[str(name) for name in prepared.names],
-            optimizers=list(first.labels),
-            seeds=list(first.config.seeds),
-            reference=first.config.chosen_reference,
-        ).save(prepared.directory)
+    prepared.save_names()
     done: dict[str, Comparison] = {}
     for name, one in zip(prepared.names, prepared.each, strict=True):
         if on_workload:

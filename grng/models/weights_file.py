@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import GrngError, suggest
+from grng.seal import BrokenSealError, check_seal, was_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,11 +136,23 @@ def _load_torch(path: Path) -> Any:
 
     try:
         # timm's own checkpoints hold the arguments of the training script in an argparse.Namespace.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with (
+            path.open("rb") as file,
+            torch.serialization.safe_globals([argparse.Namespace]),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            if was_sealed(file):  # torch does not notice a flipped bit, which would be another model
+                check_seal(file)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
+    except BrokenSealError as error:
+        raise GrngError(
+            f"{path} is damaged: {error}.",
+            where=WHERE,
+            hint="It is a checkpoint of grng's, and no longer what was written; others of the same run may be whole.",
+        ) from error
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted is None:
@@ -182,7 +195,8 @@ def _listed(content: Any) -> str:
 def _damaged(path: Path, error: Exception) -> GrngError:
     # torch advises to read it without weights_only, which nobody should do; what it stumbled over comes last.
     said = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
-    first = (said[1] if said else (str(error).strip().splitlines() or [type(error).__name__])[0])[:200].rstrip(". ")
+    line = said[1] if said else (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = line.partition(". ")[0][:200].rstrip(". ")
     return GrngError(f"{path} is damaged or holds no weights: {first}.", where=WHERE, hint=_KINDS)
 
 

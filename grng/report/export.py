@@ -19,6 +19,7 @@ from grng.report.columns import Column, display_columns
 from grng.report.row import FIELDS
 from grng.report.sentences import sentences
 from grng.report.tables import Table
+from grng.report.tuning_tables import curve_columns, curve_remarks, tuning_as_dict, value_columns
 
 SCHEMA_VERSION = 1
 
@@ -49,6 +50,7 @@ def to_dict(table: Table) -> dict[str, Any]:
         "sentences": sentences(table),
         "warnings": list(table.warnings),
         "notes": list(table.notes),
+        **tuning_as_dict(table),
     }
 
 
@@ -80,7 +82,9 @@ def to_markdown(table: Table) -> str:
     """Return a table as GitHub shows it, then the quotable lines, warnings and notes as lists."""
     warnings = [f"**Warning:** {markdown_text(warning)}" for warning in table.warnings]
     below = [_list(sentences(table)), "".join(f"- {warning}\n" for warning in warnings), _list(table.notes)]
-    return "\n".join([_bars(display_columns(table)), *filter(None, below)])
+    tuned = [_bars(value_columns(table))] if table.tuning else []
+    curves = [markdown_table(curve_columns(table), curve_remarks(table))] if table.curves else []
+    return "\n".join([_bars(display_columns(table)), *filter(None, below), *tuned, *curves])
 
 
 def markdown_table(columns: Sequence[Column], remarks: Sequence[str]) -> str:

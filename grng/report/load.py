@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grng.errors import GrngError, UnknownNameError, suggest
 from grng.report.checks import few
-from grng.report.reading import CONFIG, EXPERIMENT, METRICS, RESULT, is_run_directory, read_mapping, read_run
+from grng.report.reading import CONFIG, EXPERIMENT, METRICS, RESULT, SWEEP, is_run_directory, read_mapping, read_run
 from grng.report.records import Experiment, Run
+from grng.report.tuning import RowTuning
+from grng.report.tuning_curves import read_curves
+from grng.report.tuning_rows import read_tunings, tuning_of_rows
 from grng.report.variants import tell_apart
 from grng.runs.identity import directory_name
 
@@ -26,6 +29,8 @@ class _Plan:
     reference: str | None = None
     workers: int | None = None
     warnings: tuple[str, ...] = ()
+    tuning: Mapping[tuple[Path, str], RowTuning] = field(default_factory=dict)
+    """By experiment and name of the row's directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,9 @@ def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
     for name, folders, _ in os.walk(path):
         directory = Path(name)
         owner = owners.get(directory.parent)
+        if directory != path and (directory / SWEEP).is_file():  # trials are no runs of an experiment
+            folders.clear()
+            continue
         if (directory / EXPERIMENT).is_file():
             owner = directory
             yield owner, None
@@ -162,11 +170,14 @@ def _read_plan(path: Path) -> _Plan:
         _all(optimizers, str) and _all(seeds, int)
     ):
         return _Plan(warnings=(f"{path} cannot be read; rows and seeds are those of the runs that are there",))
+    tuning, unread = read_tunings(value.get("tuning"), path)
     return _Plan(
         tuple(optimizers),
         tuple(seeds),
         reference if isinstance(reference, str) else None,
         workers if isinstance(workers, int) else None,
+        tuple(unread),
+        tuning,
     )
 
 
@@ -201,7 +212,17 @@ def assemble(found: Sequence[Found], reference: str | None) -> Experiment:
         hint = suggest(reference, labels, otherwise=f"The rows are {', '.join(labels)}.")
         raise UnknownNameError(f"the reference {reference!r} is no row of this table", where="--reference", hint=hint)
     workers = max((plan.workers for plan in plans if plan.workers is not None), default=None)
-    return Experiment(tuple(runs), tuple(labels), tuple(seeds), chosen or labels[0], workers, tuple(warnings))
+    tuning, sweeps = tuning_of_rows(labels, runs, {place: one for plan in plans for place, one in plan.tuning.items()})
+    return Experiment(
+        tuple(runs),
+        tuple(labels),
+        tuple(seeds),
+        chosen or labels[0],
+        workers,
+        tuple(warnings),
+        tuning,
+        read_curves(sweeps),
+    )
 
 
 def _order(present: Sequence[str], planned: Sequence[str]) -> list[str]:

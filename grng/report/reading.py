@@ -18,6 +18,7 @@ from grng.runs.result import RunResult
 
 RESULT, METRICS, CONFIG, CLAIM = "result.json", "metrics.jsonl", "config.yaml", "claim.lock"
 EXPERIMENT, WORKLOADS = "experiment.yaml", "workloads.yaml"
+SWEEP = "sweep.yaml"
 
 
 def is_run_directory(directory: Path) -> bool:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from grng.runs.result import RunResult
+
+if TYPE_CHECKING:
+    from grng.report.tuning import RowTuning
+    from grng.report.tuning_curves import Curve
 
 RunStatus = Literal["finished", "diverged", "failed", "interrupted", "running", "missing", "corrupt"]
 """As in `result.json`, or what is known of a run without one: `running` (its directory is claimed by a process),
@@ -55,6 +59,8 @@ class Experiment:
         reference: The label that the others are compared with.
         workers: How many runs went at once; None when not recorded.
         warnings: What was odd about the directories; sentences.
+        tuning: How rows were tuned, by label.
+        curves: What smaller tuning budgets would have found, by label.
     """
 
     runs: tuple[Run, ...]
@@ -63,6 +69,8 @@ class Experiment:
     reference: str
     workers: int | None = None
     warnings: tuple[str, ...] = ()
+    tuning: Mapping[str, RowTuning] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     def of(self, label: str) -> tuple[Run, ...]:
         """Return the runs of one row."""

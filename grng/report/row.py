@@ -62,6 +62,7 @@ class Row:
     failed: int = _count("runs that failed: crash, out of memory, time limit")
     unfinished: int = _count("runs that are missing, interrupted, going on or unreadable")
     pairs: int = _count("seeds in the paired comparison with the reference")
+    tuning_trials: int = _count("trials of the sweep that its values come from; 0: it was not tuned")
 
     test_accuracy: float | None = _number("fraction", "mean test accuracy")
     test_accuracy_low: float | None = _number("fraction", "low end of its interval")

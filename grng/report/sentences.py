@@ -8,6 +8,7 @@ from grng.report.checks import plural
 from grng.report.columns import fixed, interval, number, points
 from grng.report.row import Row
 from grng.report.tables import Table
+from grng.report.tuning import budget_of
 from grng.report.verdicts import DECIDED
 
 
@@ -26,12 +27,12 @@ def _accuracy(row: Row, table: Table) -> str | None:
         return f"test accuracy: {row.label} has none, {row.verdict}" if row.verdict else None
     score = f"{row.label} {interval(row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high)}"
     if row.is_reference:
-        return f"test accuracy: {score} ({plural(row.n, 'seed')}){_lost(row)}"
+        return f"test accuracy: {score} ({plural(row.n, 'seed')}{_tuned(row, table)}){_lost(row)}"
     if row.difference is None:
         return f"test accuracy: {score}: {row.verdict}{_lost(row)}"
     mean, *ends = points(row).split(" ", 1)
     difference = " ".join([mean, "points", *ends])
-    return f"test accuracy: {score}, {difference} against {table.reference}: {_judged(row)}{_lost(row)}"
+    return f"test accuracy: {score}, {difference} against {table.reference}: {_judged(row, table)}{_lost(row)}"
 
 
 def _lost(row: Row) -> str:
@@ -41,13 +42,19 @@ def _lost(row: Row) -> str:
     return f"; {plural(row.diverged, 'more run')} diverged"
 
 
-def _judged(row: Row) -> str:
-    """Return the verdict, with its p where the verdict rests on it."""
+def _judged(row: Row, table: Table) -> str:
+    """Return the verdict, with its p where the verdict rests on it, and the budget that the rows were tuned with."""
+    tuned = _tuned(row, table)
     if row.verdict.startswith(DECIDED) and row.p_adjusted is not None:
-        return f"{row.verdict} (Holm-adjusted p = {row.p_adjusted:.2g}, n = {row.pairs})"
+        return f"{row.verdict} (Holm-adjusted p = {row.p_adjusted:.2g}, n = {row.pairs}{tuned})"
     if row.verdict.startswith("equivalent") and row.p_equivalence_adjusted is not None:
-        return f"{row.verdict} (Holm-adjusted p = {row.p_equivalence_adjusted:.2g}, n = {row.pairs})"
-    return row.verdict
+        return f"{row.verdict} (Holm-adjusted p = {row.p_equivalence_adjusted:.2g}, n = {row.pairs}{tuned})"
+    return f"{row.verdict} ({tuned.removeprefix(', ')})" if tuned else row.verdict
+
+
+def _tuned(row: Row, table: Table) -> str:
+    budget = budget_of(row.label, table.reference, table.tuning)
+    return f", {budget}" if budget else ""
 
 
 def _target(row: Row, table: Table) -> str | None:
@@ -55,11 +62,12 @@ def _target(row: Row, table: Table) -> str | None:
         return None
     target = f"the target ({table.target:g} validation accuracy)"
     if not row.reached:
-        return f"{row.label} never reached {target} in {plural(row.target_runs, 'run')}"
+        return f"{row.label} never reached {target} in {plural(row.target_runs, 'run')}{_in_brackets(row, table)}"
     if row.is_reference:
-        return f"{row.label} reached {target} {_how_often(row)}"
+        return f"{row.label} reached {target} {_how_often(row)}{_in_brackets(row, table)}"
     if row.steps_to_target_ratio is None:
-        return f"{row.label} reached {target} {_how_often(row)}; {_reference_reached(table)}"
+        often = f"{row.label} reached {target} {_how_often(row)}; {_reference_reached(table)}"
+        return f"{often}{_in_brackets(row, table)}"
     steps = interval(
         row.steps_to_target_ratio, row.steps_to_target_ratio_low, row.steps_to_target_ratio_high, decimals=2
     )
@@ -69,7 +77,12 @@ def _target(row: Row, table: Table) -> str | None:
             row.time_to_target_ratio, row.time_to_target_ratio_low, row.time_to_target_ratio_high, decimals=2
         )
         line += f" and {time} of its time"
-    return f"{line} ({plural(row.pairs, 'seed')})"
+    return f"{line} ({plural(row.pairs, 'seed')}{_tuned(row, table)})"
+
+
+def _in_brackets(row: Row, table: Table) -> str:
+    tuned = _tuned(row, table)
+    return f" ({tuned.removeprefix(', ')})" if tuned else ""
 
 
 def _how_often(row: Row) -> str:

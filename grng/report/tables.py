@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grng.diagnostics.names import DIAGNOSTICS
 from grng.report.asked import missing_values
@@ -13,9 +13,13 @@ from grng.report.checks import machine, notes_of, power_note, time_mark, warning
 from grng.report.pairing import Pair, pair_runs
 from grng.report.records import Experiment, Run
 from grng.report.row import Row
+from grng.report.tuning import Tunings, notes_of_tuning, warnings_of_tuning
 from grng.report.verdicts import compared
 from grng.runs.result import RunResult
 from grng.statistics import Interval, IntervalKind, mean_interval, median, ratio_interval
+
+if TYPE_CHECKING:
+    from grng.report.tuning_curves import Curve
 
 Getter = Callable[[RunResult], float | int | None]
 
@@ -38,6 +42,8 @@ class Table:
         columns: Fields of a row that were asked for as further columns.
         margin: Largest difference in test accuracy that does not matter, a fraction; None: equivalence is not tested.
         interval: What the intervals are.
+        tuning: How rows were tuned, by label.
+        curves: What smaller tuning budgets would have found, by label.
     """
 
     rows: tuple[Row, ...]
@@ -53,6 +59,8 @@ class Table:
     columns: tuple[str, ...] = ()
     margin: float | None = None
     interval: IntervalKind = "t"
+    tuning: Tunings = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,6 +97,7 @@ def summarise(
     references = runs[experiment.reference]
     pairs = {label: pair_runs(of_label, references) for label, of_label in runs.items()}
     rows = [_numbers(label, runs[label], include_shared_times, interval) for label in experiment.labels]
+    rows = [_tuned(row, experiment) for row in rows]
     reference = next(row for row in rows if row.label == experiment.reference)
     rows = [
         _ratios(
@@ -105,21 +114,33 @@ def summarise(
     results = [run.result for run in experiment.runs if run.result is not None]
     notes = notes_of(experiment, rows, include_shared_times=include_shared_times, margin=margin, interval=interval)
     power = power_note(max((row.pairs for row in rows), default=0), sum(row.p_value is not None for row in rows))
+    model = results[0].model if results else None
+    dataset = results[0].dataset if results else None
+    tuning = experiment.tuning
+    unfair = warnings_of_tuning(experiment.labels, tuning, model=model, dataset=dataset)
+    notes = [*notes_of_tuning(experiment.labels, tuning), *notes]
     return Table(
         rows=tuple(rows),
         reference=experiment.reference,
-        model=results[0].model if results else None,
-        dataset=results[0].dataset if results else None,
+        model=model,
+        dataset=dataset,
         target=next((result.target.accuracy for result in results if result.target.accuracy is not None), None),
         seeds=experiment.seeds,
         workers=experiment.workers,
         machines=tuple(dict.fromkeys(machine(result) for result in results)),
-        warnings=(*experiment.warnings, *warnings_of(experiment, runs, pairs), *missing_values(runs, columns)),
+        warnings=(*experiment.warnings, *warnings_of(experiment, runs, pairs), *missing_values(runs, columns), *unfair),
         notes=(*notes, power) if power else tuple(notes),
         columns=tuple(columns),
         margin=margin,
         interval=interval,
+        tuning=tuning,
+        curves=experiment.curves,
     )
+
+
+def _tuned(row: Row, experiment: Experiment) -> Row:
+    tuning = experiment.tuning.get(row.label)
+    return row if tuning is None else replace(row, tuning_trials=tuning.trials)
 
 
 def _by_label(experiment: Experiment) -> dict[str, list[Run]]:

@@ -38,7 +38,7 @@ class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, values are never converted, instances are immutable.
 
     `alternatives` names groups of keys that exclude each other; a stronger source that sets one of them replaces the
-    others of weaker sources.
+    others of weaker sources. `shorthand` is the key that a bare value in the section's place sets.
     """
 
     model_config = ConfigDict(
@@ -46,6 +46,7 @@ class Section(BaseModel):
     )
 
     alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
+    shorthand: ClassVar[str | None] = None
 
 
 def string_or_section(core: CoreSchema, handler: GetJsonSchemaHandler, description: str) -> JsonSchemaValue:

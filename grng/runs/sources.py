@@ -154,6 +154,8 @@ def _merge(
         if given is None and section:
             continue  # a section whose keys are all commented out
         value = given
+        if section and issubclass(section, Section) and section.shorthand:
+            value = value if isinstance(value, dict) else {section.shorthand: value}
         if section and issubclass(section, NamedSection):
             value = _with_name(value)
             base[name] = _with_name(base.get(name))

@@ -15,7 +15,7 @@ import torch
 
 from grng.errors import RunDirectoryError
 from grng.runs.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, explain_os_errors
-from grng.training.seal import BrokenSealError, SealedWriter, check_seal
+from grng.seal import BrokenSealError, SealedWriter, check_seal
 
 FORMAT = 1
 
@@ -44,7 +44,7 @@ class Latest:
 def save_checkpoint(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
     """Write a checkpoint so that a process killed at any moment leaves the old file or the new one.
 
-    Streamed to the file: a copy in memory would count as the run's peak. It ends with a checksum (grng.training.seal).
+    Streamed to the file: a copy in memory would count as the run's peak. It ends with a checksum (grng.seal).
 
     Args:
         path: Where to.

@@ -20,6 +20,7 @@ from grng.data.decoding import read, reason
 from grng.data.opening import PictureSplit
 from grng.data.pipeline import Transform
 from grng.errors import GrngError
+from grng.runs.kernel_kills import kernel_kills, rose
 from grng.training.order import BatchOrder
 from grng.training.seeding import derive
 
@@ -146,6 +147,8 @@ class Reading:
             _C._remove_worker_pids(id(batches))
             batches._worker_pids_set = False
         self._batches = batches
+        self._workers = made.num_workers
+        self._kills = kernel_kills() if made.num_workers else {}
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -155,6 +158,7 @@ class Reading:
 
         Raises:
             GrngError: A worker has died.
+            MemoryError: The kernel killed it because memory ran out.
         """
         try:
             return next(self._batches)
@@ -162,6 +166,10 @@ class Reading:
             if "exited unexpectedly" not in str(error):
                 raise
             self.close()
+            if rose(self._kills, kernel_kills()):
+                raise MemoryError(
+                    f"the kernel killed a process that reads pictures (now --data-workers {self._workers})"
+                ) from error
             raise GrngError(
                 f"a process that reads pictures died: {' '.join(str(error).split()).rstrip('.')}.",
                 where="machine.data_workers",

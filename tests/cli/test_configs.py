@@ -16,6 +16,7 @@ LONG = {
     "compare/ablations",
     "compare/attribution",
     "compare/divergence",
+    "compare/tuned",
     "compare/workloads",
     "paper/claims",
 }  # a step of every variant is taken

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from grng.errors import GrngError
+from grng.training.checkpoint import save_checkpoint
 from grng_cli.model_options import parse_lora
 from tests.cli.conftest import TINY, Call, snapshot
 
@@ -100,6 +101,10 @@ def bad_files(folder: Path, canary: Path) -> dict[str, str]:
     (folder / "cut.safetensors").write_bytes((folder / "cut.safetensors").read_bytes()[:200])
     torch.save({"epoch": 3}, folder / "none.pt")
     torch.save(timm.create_model("test_resnet").state_dict(), folder / "other.pt")
+    save_checkpoint(folder / "best.pt", {"model": timm.create_model("test_vit", in_chans=1, img_size=32).state_dict()})
+    flipped = bytearray((folder / "best.pt").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (folder / "best.pt").write_bytes(flipped)
     (folder / "folder").mkdir()
     return {
         "evil.pt": "evil.pt holds more than tensors and plain values: it asks for posix.system",
@@ -107,6 +112,7 @@ def bad_files(folder: Path, canary: Path) -> dict[str, str]:
         "cut.safetensors": "cut.safetensors is damaged or holds no weights",
         "none.pt": "none.pt holds no weights, but 'epoch'.",
         "other.pt": "Models that it fits: test_resnet (",
+        "best.pt": "best.pt is damaged: the checksum does not fit.",
         "folder": "folder is a directory, not a file of weights.",
         "missing.pt": "there is no file missing.pt.",
     }

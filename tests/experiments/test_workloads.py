@@ -12,7 +12,7 @@ from grng.errors import GrngError, RunDirectoryError
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.record import Record
 from grng.experiments.workload_record import WorkloadsRecord, check_root
-from grng.experiments.workloads import compare, prepare_workloads, split
+from grng.experiments.workloads import compare_workloads, prepare_workloads, split
 
 TWO: list[dict[str, Any]] = [
     {"model": "test_vit", "dataset": "digits"},
@@ -84,7 +84,7 @@ def test_the_pilot_of_a_workload_is_the_workload_of_its_name(tmp_path: Path) -> 
 
 def test_from_python(tmp_path: Path) -> None:
     seen: list[str | None] = []
-    made = compare(config(TWO[:1], output=tmp_path / "x"), on_workload=seen.append)
+    made = compare_workloads(config(TWO[:1], output=tmp_path / "x"), on_workload=seen.append)
     assert seen == [None]
     assert list(made.workloads) == ["test_vit-digits"]
     assert made.directory == tmp_path / "x"

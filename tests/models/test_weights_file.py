@@ -6,6 +6,8 @@ import argparse
 import hashlib
 import os
 import pickle
+import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from grng.errors import GrngError
 from grng.models.weights_file import read_weights, weights_sha256
+from grng.training.checkpoint import save_checkpoint
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, 2.0])}
 OTHER = {name: value + 1 for name, value in STATE.items()}
@@ -127,6 +130,29 @@ def test_a_truncated_torch_file(tmp_path: Path, kept: int) -> None:
     torch.save(STATE, path)
     path.write_bytes(path.read_bytes()[:kept])
     assert "is damaged or holds no weights" in refused(path).message
+
+
+def test_any_flipped_bit_and_any_missing_end_of_a_runs_checkpoint_is_found(tmp_path: Path) -> None:
+    path, draw = tmp_path / "best.pt", random.Random(0)
+    save_checkpoint(path, {"model": STATE})
+    whole = path.read_bytes()
+    assert_same(read_weights(path).state)
+    for place in [*draw.sample(range(len(whole)), 100), *range(len(whole) - 100, len(whole))]:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        assert " is damaged: the " in refused(path).message
+        path.write_bytes(whole[:place])
+        assert " is damaged" in refused(path).message
+
+
+def test_archives_of_others_may_have_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save(STATE, path)
+    for comment in (b"epoch 3", b"", bytes(75), b"x" * 77):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = comment
+        assert_same(read_weights(path).state)
 
 
 @pytest.mark.parametrize("content", [b"seed: 1\n", b"{}", b"\x89PNG\r\n\x1a\n" + bytes(50), b"PK\x03\x04junk"])

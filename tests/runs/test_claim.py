@@ -61,6 +61,31 @@ def test_another_process_holds_it_until_it_is_killed(tmp_path: Path) -> None:
         assert json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
+FORK = """
+import os, signal, sys
+from pathlib import Path
+from grng.runs.claim import claimed
+with claimed(Path(sys.argv[1])):
+    ready, begun = os.pipe()
+    if os.fork() == 0:
+        os.write(begun, b"x")
+        sys.stdin.read()  # lives until the test lets it go
+        os._exit(0)
+    os.read(ready, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_what_a_killed_holder_had_forked_holds_nothing(tmp_path: Path) -> None:
+    """As those that read pictures, which outlive it by seconds."""
+    path = tmp_path / "claim.lock"
+    with subprocess.Popen([sys.executable, "-c", FORK, str(path)], stdin=subprocess.PIPE) as holder:
+        assert holder.wait() == -signal.SIGKILL
+        with claimed(path):
+            pass
+
+
 def test_a_holder_without_a_name(tmp_path: Path) -> None:
     path = tmp_path / "claim.lock"
     with claimed(path):

@@ -20,18 +20,22 @@ from grng.data import DataBundle, Split
 from grng.errors import GrngError
 from grng.runs.config import RunConfig
 from grng.runs.launched import Place
+from grng.runs.result import RunResult
+from grng.training.loop import Loop
 from grng.training.trainer import train
 from tests.training.helpers import at_step, interrupt_when, run_config, small_digits
 
 WORLD = 2
-PATIENCE = 500.0
+PATIENCE = 1000.0
+"""Seconds for all jobs together on a busy machine; tests that have so many say so to pytest, too."""
 
 
 @dataclass(frozen=True)
 class Job:
     """What the processes do next: a run in the directory `name`, or an action, of which `name` is the name.
 
-    `stop` is a step after which the run is interrupted; `alone`: by the first process alone; `double`: in float64.
+    `stop` is a step after which the run is interrupted; `alone`: by the first process alone; `double`: in float64;
+    `traced`: what is compiled is traced as in earnest, without generating code, and nothing is within the steps.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Job:
     stop: int | None = None
     alone: bool = False
     double: bool = False
+    traced: bool = False
     action: Callable[[], object] | None = None
 
 
@@ -65,7 +70,7 @@ def server() -> ForkServerContext:
 
 def _be(rank: int, jobs: Sequence[tuple[str, Job]], directory: Path) -> None:
     place = Place(rank, WORLD, rank, WORLD).environment(address="127.0.0.1", port=1)
-    timeout = datetime.timedelta(seconds=400)
+    timeout = datetime.timedelta(seconds=PATIENCE)
     meeting = (directory / "meeting").as_uri()
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=timeout)
@@ -114,7 +119,28 @@ def _do(job: Job, directory: Path) -> None:
     grng.data.load = double_digits if job.double else small_digits
     torch.set_default_dtype(torch.float64 if job.double else torch.float32)
     listeners = [] if job.stop is None else [interrupt_when(at_step(job.stop))]
-    train(job.config, directory / job.name, listeners=listeners)
+    with _tracing() if job.traced else contextlib.nullcontext():
+        train(job.config, directory / job.name, listeners=listeners)
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    compile_in_earnest: Any = torch.compile
+    compiler: Any = torch
+    compiler.compile = lambda model: compile_in_earnest(model, backend="aot_eager")
+    run_in_earnest = Loop.run
+
+    def run(self: Loop) -> RunResult:
+        with torch.compiler.set_stance("fail_on_recompile"):
+            return run_in_earnest(self)
+
+    Loop.run = run  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Loop.run = run_in_earnest  # type: ignore[method-assign]
+        compiler.compile = compile_in_earnest
+        torch.compiler.reset()
 
 
 def double_digits(name: str, *, img_size: int | None = None) -> DataBundle:
@@ -131,5 +157,5 @@ def plain_config(optimizer: Any, *, model: Any = "test_vit", **sections: Any) ->
     """Return three steps of a small model without BatchNorm or dropout; an epoch has eight."""
     training = {"steps": 3, "batch_size": 16, "eval_every": None, **sections.pop("training", {})}
     machine = {"device": "cpu", "threads": 1, **sections.pop("machine", {})}
-    dataset = {"name": "digits", "img_size": 32}
+    dataset = sections.pop("dataset", {"name": "digits", "img_size": 32})
     return run_config(optimizer, training=training, machine=machine, model=model, dataset=dataset, **sections)

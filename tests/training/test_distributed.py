@@ -14,7 +14,7 @@ from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.result import RunResult
 from grng.training.distributed import ALONE, World
 from tests.training.helpers import checkpoint, difference, run_config, untimed
-from tests.training.ranks import WORLD, Job, in_ranks, plain_config
+from tests.training.ranks import PATIENCE, WORLD, Job, in_ranks, plain_config
 
 FINITE = {"name": "gr-sgd", "hvp": "finite_difference", "rho": 0.1}
 EVERYTHING: dict[str, Any] = {
@@ -49,10 +49,10 @@ ALL: dict[str, tuple[RunConfig, bool]] = {
 }
 
 
-def both(name: str, config: RunConfig, *, double: bool) -> list[tuple[str, Job]]:
+def both(name: str, config: RunConfig, *, double: bool, traced: bool = False) -> list[tuple[str, Job]]:
     return [
-        (name, Job(f"two/{name}", config, double=double)),
-        (f"{name}; alone", Job(f"one/{name}", config, alone=True, double=double)),
+        (name, Job(f"two/{name}", config, double=double, traced=traced)),
+        (f"{name}; alone", Job(f"one/{name}", config, alone=True, double=double, traced=traced)),
     ]
 
 
@@ -193,11 +193,13 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
 @pytest.mark.parametrize("name", ALL)
 def test_every_optimizer_takes_the_steps_of_one_process(name: str, every: Path) -> None:
     assert_same_training(every, name, within=1e-5 if ALL[name][1] else 1e-3)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
 def test_two_processes_go_on_with_a_run_of_one(every: Path) -> None:
     assert_went_on(every, "more", f"one/{MORE}", WORLD)

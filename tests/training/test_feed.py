@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,7 +18,7 @@ from grng.errors import GrngError
 from grng.runs.config import RunConfig, resolve
 from grng.training.feed import Feed, LoaderFeed, MemoryFeed, load_data, open_feed
 from grng.training.order import BatchOrder
-from grng.training.picture_loader import LoaderPictures, default_workers
+from grng.training.picture_loader import LoaderPictures, Reading, default_workers
 from grng.training.seeding import rng_state
 from tests.data.makers import image_folder, spoil
 from tests.training.helpers import difference
@@ -170,6 +171,26 @@ def test_a_reading_process_that_dies_is_one_message_when_its_batch_is_due(many: 
             list(reading)
     assert caught.value.where == "machine.data_workers"
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("kills", "kind"), [(0, GrngError), (1, MemoryError)])
+def test_a_reading_process_that_the_kernel_killed_for_memory_counts_as_that(
+    kills: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying:
+        num_workers = 3
+
+        def __iter__(self) -> Iterator[Any]:
+            yield torch.zeros(1)
+            raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+    counts = iter([4, 4 + kills])
+    monkeypatch.setattr("grng.training.picture_loader.kernel_kills", lambda: {"memory.events": next(counts)})
+    loader: Any = Dying()
+    reading = Reading(loader)
+    next(reading)
+    with pytest.raises(kind, match="--data-workers 3" if kills else "exited unexpectedly"):
+        next(reading)
 
 
 def test_what_goes_wrong_in_a_reading_process_is_not_explained_away(

@@ -64,6 +64,24 @@ class SealedWriter:
         self._file.write(struct.pack("<H", _COMMENT_BYTES) + MARK + self._digest.hexdigest().encode("ascii"))
 
 
+def was_sealed(file: BinaryIO) -> bool:
+    """Whether a file has a seal, whole or not, or what is left of one: torch itself never writes an archive's comment.
+
+    For files of any origin, which `check_seal` would call broken where they are no archives. One that was cut off
+    before its end has no trace of a seal, and is no archive that could be read.
+
+    Args:
+        file: Open for reading in binary mode; left at its beginning.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _END_BYTES - _COMMENT_BYTES))
+    end = file.read()
+    file.seek(0)
+    place = end.rfind(_END)
+    length = end[place + _END_BYTES - _LENGTH_BYTES : place + _END_BYTES] if place >= 0 else b""
+    return MARK in end or length == struct.pack("<H", _COMMENT_BYTES)
+
+
 def check_seal(file: BinaryIO) -> bool:
     """Return True if the file is as it was sealed, False if it is an archive that never had a seal.
 

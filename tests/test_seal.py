@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from grng.models.weights_file import read_weights
+from grng.seal import MARK, BrokenSealError, SealedWriter, check_seal
 from grng.training.checkpoint import save_checkpoint
-from grng.training.seal import MARK, BrokenSealError, SealedWriter, check_seal
 
 TAIL = 2 + len(MARK) + 64
 

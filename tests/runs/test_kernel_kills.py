@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from grng.experiments import kernel_kills as module
-from grng.experiments.kernel_kills import kernel_kills, rose
+from grng.runs import kernel_kills as module
+from grng.runs.kernel_kills import kernel_kills, rose
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_kernel_that_does_not_count_says_nothing(kernel: Path) -> None:
 GREEDY = """
 import os, signal, sys
 from pathlib import Path
-from grng.experiments.kernel_kills import kernel_kills, rose
+from grng.runs.kernel_kills import kernel_kills, rose
 
 Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
 before = kernel_kills()

@@ -1,0 +1,156 @@
+"""What `grng compare --tune` shows while it tunes its rows: a line per trial that ends; on a terminal also a bar."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grng_cli import options
+from grng_cli.output import Output
+from grng_cli.sweep_summary import told, trial_text
+from grng_cli.wording import scalar, seconds
+
+if TYPE_CHECKING:
+    from grng.experiments.compare import Prepared
+    from grng.experiments.record import Calibration
+    from grng.experiments.sweep_plan import PreparedSweep
+    from grng.experiments.trials import Trial
+
+_BAR = 24
+
+
+def run_tuning(prepared: Prepared, printer: Output, *, rerun: bool) -> Prepared | int:
+    """Tune the rows of a comparison, showing progress; return it with what was found, or the exit code when stopped.
+
+    Raises:
+        GrngError: Something for the user to mend.
+    """
+    from grng.experiments.tuning import target_warnings, tune
+    from grng.training.errors import Interrupted
+    from grng_cli.stopping import Terminated, terminate_as_interrupt
+
+    if not prepared.sweeps:
+        for warning in target_warnings(prepared):
+            printer.warning(warning)
+        return prepared
+    progress = TuningProgress(printer, prepared)
+    try:
+        with terminate_as_interrupt(), progress:
+            tuned = tune(
+                prepared,
+                on_sweep=progress.begun,
+                on_trial=progress.ended,
+                on_event=progress,
+                on_calibrated=progress.calibrated,
+                rerun=rerun,
+            )
+    except (KeyboardInterrupt, Interrupted) as error:
+        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
+        how = "terminated" if terminated else "interrupted"
+        printer.warning(
+            f"{how} while tuning: {progress.count} of {progress.total} trials have ended, the others are saved in "
+            f"{prepared.directory}\n  go on with: {options.invocation()}"
+        )
+        return 143 if terminated else 130
+    for warning in target_warnings(tuned):
+        printer.warning(warning)
+    return tuned
+
+
+class TuningProgress(AbstractContextManager["TuningProgress"]):
+    """Shows the trials of all rows; a context manager while it does. Its methods may be called from any thread."""
+
+    def __init__(self, output: Output, prepared: Prepared) -> None:
+        self._output = output
+        self._sweeps = prepared.sweeps
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=_BAR),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
+            TextColumn("{task.fields[best]}", markup=False),
+            TimeElapsedColumn(),
+            console=output.stderr,
+            disable=not output.live,
+            transient=True,
+        )
+        self.total = sum(one.total for one in prepared.sweeps.values())
+        """How many trials there are."""
+        self._task = self._bar.add_task("tuning", total=self.total, best="")
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many trials have ended."""
+        return sum(self._counts.values())
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def calibrated(self, label: str, calibration: Calibration) -> None:
+        """Say what a budget in seconds came to for the trials of a row."""
+        self._output.chatter(
+            f"tuning {label}: {scalar(calibration.step_ms)} ms a step, trials of {calibration.steps} steps in "
+            f"{seconds(calibration.seconds)}"
+        )
+
+    def begun(self, label: str, sweep: PreparedSweep, there: bool) -> None:
+        """Say which row is tuned, and how."""
+        config = sweep.config
+        with self._lock:
+            self._bar.update(self._task, description=f"tuning {label}", best="")
+            if there:
+                self._count(label, sweep.total)
+                self._output.chatter(f"tuning {label}: all {sweep.total} trials are there (reused)")
+                return
+            space = ", ".join(f"{name}={dimension}" for name, dimension in sweep.space.items())
+            self._output.chatter(f"tuning {label}: {sweep.total} trials ({config.sampler}) of {space}")
+
+    def ended(self, label: str, trial: Trial, trials: list[Trial]) -> None:
+        """Say what came of a trial."""
+        from grng.experiments.sweep_summary import rank
+
+        sweep = self._sweeps[label]
+        objective = sweep.config.objective
+        known = [one for one in trials if one.ended]
+        finished = [one for one in known if one.status == "finished"]
+        best = min(finished, key=lambda one: rank(one, objective), default=None)
+        what = trial_text(trial, objective).removeprefix(f"trial {trial.number}")
+        best_text = "" if best is None else f"best {told(objective, best)}"
+        with self._lock:
+            line = f"tuning {label}: trial {len(known)} of {sweep.total}{what}"
+            self._output.chatter(line + (f"; {best_text}" if best is not None and best.number != trial.number else ""))
+            self._count(label, min(len(known), sweep.total), best=best_text)
+
+    def _count(self, label: str, ended: int, **changes: Any) -> None:
+        self._counts[label] = ended
+        self._bar.update(self._task, completed=self.count, **changes)
+
+    def __call__(self, label: str, trial: Trial, seed: int, event: Any) -> None:
+        """Show what matters of a run's event."""
+        from grng.experiments.local import WorkerDied
+        from grng.training.events import RunStarted
+
+        name = f"tuning {label}: trial {trial.number} seed {seed}"
+        with self._lock:
+            if isinstance(event, WorkerDied):
+                what = "trying again" if event.retried else "giving up"
+                self._output.warning(f"{name}: the worker died ({event.reason}); {what}")
+            elif isinstance(event, RunStarted):
+                for text in event.warnings:
+                    if text not in self._warned:  # the same data in every run
+                        self._warned.add(text)
+                        self._output.warning(text)
+                if event.resumed_from_step is not None:
+                    self._output.chatter(f"{name}: resumed from step {event.resumed_from_step}")
