@@ -14,6 +14,7 @@ from grng_cli import (
     statistics_options,
     training_options,
     tuning_options,
+    workload_options,
 )
 from grng_cli.output import Output
 
@@ -32,8 +33,8 @@ def compare(
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="How many, or a comma list of seeds.", rich_help_panel="Workload")
     ] = None,
-    model: options.Model = None,
-    dataset: options.Dataset = None,
+    model: workload_options.Models = None,
+    dataset: workload_options.Datasets = None,
     img_size: options.ImgSize = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,

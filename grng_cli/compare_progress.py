@@ -27,7 +27,8 @@ _REST = _BAR + _DONE + len("val. accuracy 0.000") + len("0:00:00") + 4
 class CompareProgress(AbstractContextManager["CompareProgress"]):
     """Shows the events of all runs; a context manager while it does. Its methods may be called from any thread."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, total: int | None = None) -> None:
+        """Show on `output`; with `total` runs on several workloads, whose plans come one after the other."""
         self._output = output
         # Every column but the first keeps its width, so that nothing jumps when runs begin and end.
         self._bars = Progress(
@@ -43,7 +44,9 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, int], TaskID] = {}
         self._overall: TaskID | None = None
-        self._total = 0
+        self._total = total or 0
+        self._several = total is not None
+        self._prefix = ""
         self._ended = 0
         self._names = _SHORTEST_NAME
         self._warned: set[str] = set()
@@ -69,15 +72,22 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
 
     def planned(self, runs: Sequence[PlannedRun]) -> None:
         """Take in how many runs there will be."""
-        self._total = len(runs)
-        longest = max((len(_name(run)) for run in runs), default=0)
+        if not self._several:
+            self._total = len(runs)
+        longest = max((len(self._name(run)) for run in runs), default=0)
         self._names = max(_SHORTEST_NAME, min(longest, self._output.stderr.width - _REST))
-        self._overall = self._add("all", total=len(runs), unit="runs")
+        if self._overall is None:
+            self._overall = self._add("all", total=self._total, unit="runs")
+
+    def workload(self, name: str | None) -> None:
+        """Take in which workload the runs that follow are of."""
+        self._prefix = f"{name}: " if name else ""
+        self._warned.clear()
 
     def calibrated(self, label: str, calibration: Calibration) -> None:
         """Say what a budget in seconds came to."""
         self._output.chatter(
-            f"{label}: {scalar(calibration.step_ms)} ms a step, {calibration.steps} steps in "
+            f"{self._prefix}{label}: {scalar(calibration.step_ms)} ms a step, {calibration.steps} steps in "
             f"{seconds(calibration.seconds)}"
         )
 
@@ -95,9 +105,12 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
                 self._update(run, scores=_scores(event.val_accuracy))
             elif isinstance(event, WorkerDied):
                 what = "trying again" if event.retried else "giving up"
-                self._output.warning(f"{_name(run)}: the worker died ({event.reason}); {what}")
+                self._output.warning(f"{self._name(run)}: the worker died ({event.reason}); {what}")
             elif isinstance(event, RunEnded):
                 self._end(run, event)
+
+    def _name(self, run: PlannedRun) -> str:
+        return f"{self._prefix}{run.label} seed {run.seed}"
 
     def _started(self, run: PlannedRun, event: Any) -> None:
         for text in event.warnings:
@@ -105,9 +118,9 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
                 self._warned.add(text)
                 self._output.warning(text)
         if event.resumed_from_step is not None:
-            self._output.chatter(f"{_name(run)}: resumed from step {event.resumed_from_step}")
+            self._output.chatter(f"{self._name(run)}: resumed from step {event.resumed_from_step}")
         if (run.label, run.seed) not in self._tasks:
-            task = self._add(_name(run), total=event.planned_steps, unit="steps", scores=_scores(None))
+            task = self._add(self._name(run), total=event.planned_steps, unit="steps", scores=_scores(None))
             self._tasks[run.label, run.seed] = task
             self._update(run, event.resumed_from_step or 0)
 
@@ -132,16 +145,12 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
             return
         self._ended += 1
         text = f"{outcome(event.result)}{' (reused)' if event.reused else ''}"
-        self._output.chatter(f"[{self._ended}/{self._total}] {_name(run)}: {text}")
+        self._output.chatter(f"[{self._ended}/{self._total}] {self._name(run)}: {text}")
         task = self._tasks.pop((run.label, run.seed), None)
         if task is not None:
             self._bars.remove_task(task)
         if self._overall is not None:
             self._advance(self._overall, self._ended)
-
-
-def _name(run: PlannedRun) -> str:
-    return f"{run.label} seed {run.seed}"
 
 
 def _done(done: int, total: int, unit: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,12 @@ from grng_cli import options, statistics_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
-    from grng.experiments.compare import Comparison, Prepared
+    from grng.experiments.compare import Prepared
+    from grng.experiments.tuning import TrialsAhead
+    from grng.experiments.workloads import Comparisons, PreparedWorkloads
+    from grng.runs.sources import Source
+
+_SMOKE = "compare/smoke"
 
 
 def run_comparison(
@@ -59,9 +66,10 @@ def run_comparison(
         )
     from grng_cli.tuning_summary import tuning_lines
 
-    # The report says it again, so only where there is none.
-    for line in (*prepared.notes, *(tuning_lines(prepared) if inert else ())):
-        printer.chatter(line)
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        # The report says it again, so only where there is none.
+        for line in (*one.notes, *(tuning_lines(one) if inert else ())):
+            printer.chatter(f"{name}: {line}" if name else line)
     if dry_run:
         _describe(prepared, printer)
         return None
@@ -70,17 +78,16 @@ def run_comparison(
 
         show_plan(prepared, printer)
         return None
-    _warn_of_few_seeds(prepared, printer)
-    from grng_cli.tuning_progress import run_tuning
-
-    tuned = run_tuning(prepared, printer, rerun=rerun)
+    _warn_of_few_seeds(prepared.each[0], printer)
+    tuned = _tune(prepared, printer, rerun=rerun)
     if isinstance(tuned, int):
         return tuned
     comparison = _run(tuned, printer, rerun=rerun)
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    return _report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+    report = _report_several if tuned.several else _report
+    return report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
 
 
 def _prepare(
@@ -92,12 +99,19 @@ def _prepare(
     start_workers: bool,
     download: bool,
     plan: bool,
-) -> tuple[Prepared, list[Any]]:
+) -> tuple[PreparedWorkloads, list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
     from grng_cli.sources import load, located
 
-    loaded = load(CompareConfig, flags, configs=configs, smoke="compare/smoke" if smoke else None, sets=sets)
+    loaded = load(
+        CompareConfig,
+        flags,
+        configs=configs,
+        smoke=_SMOKE if smoke else None,
+        sets=sets,
+        adjust=partial(_settle, smoke=smoke),
+    )
     labels = [spec.label for spec in loaded.config.specs]
 
     from grng.experiments.expectations import parse
@@ -116,10 +130,34 @@ def _prepare(
 
         start_early()
 
-    from grng.experiments.compare import prepare
+    from grng.experiments.workloads import prepare_workloads
 
     with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate, download=download), expectations
+        return prepare_workloads(loaded.config, locate=loaded.locate, download=download), expectations
+
+
+def _settle(source: Source, *, smoke: bool) -> None:
+    from grng.experiments.workload_sources import settle_workloads
+    from grng.runs.shipped import find_config
+
+    settle_workloads(source, smoke=find_config(_SMOKE) if smoke else None)
+
+
+def _tune(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> PreparedWorkloads | int:
+    """Tune rows on one workload after the other; return them with what was found, or the exit code when stopped."""
+    from grng_cli.tuning_progress import run_tuning
+
+    if any(one.sweeps for one in prepared.each):
+        prepared.save_names()
+    each = []
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        if name and one.sweeps:
+            printer.chatter(f"tuning on {name}")
+        tuned = run_tuning(one, printer, rerun=rerun)
+        if isinstance(tuned, int):
+            return tuned
+        each.append(tuned)
+    return replace(prepared, each=tuple(each))
 
 
 def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
@@ -135,18 +173,19 @@ def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
         printer.chatter(f"note: {note}")
 
 
-def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | int:
+def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Comparisons | int:
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.compare import compare as compare_runs
+    from grng.experiments.workloads import compare_workloads
     from grng.training.errors import Interrupted
     from grng_cli.compare_progress import CompareProgress
     from grng_cli.stopping import Terminated, terminate_as_interrupt
 
-    progress = CompareProgress(printer)
+    progress = CompareProgress(printer, total=prepared.run_count if prepared.several else None)
     try:
         with terminate_as_interrupt(), progress:
-            return compare_runs(
+            return compare_workloads(
                 prepared,
+                on_workload=progress.workload,
                 on_event=progress,
                 on_plan=progress.planned,
                 on_calibrated=progress.calibrated,
@@ -165,8 +204,8 @@ def _run(prepared: Prepared, printer: Output, *, rerun: bool) -> Comparison | in
 
 
 def _report(
-    comparison: Comparison,
-    prepared: Prepared,
+    comparison: Comparisons,
+    workloads: PreparedWorkloads,
     expectations: Sequence[Any],
     printer: Output,
     *,
@@ -179,6 +218,7 @@ def _report(
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
 
+    (prepared,) = workloads.each
     config, directories = prepared.config, [comparison.directory]
     experiment = load_experiment(comparison.directory)
     table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
@@ -186,11 +226,53 @@ def _report(
     return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
 
 
-def _describe(prepared: Prepared, printer: Output) -> None:
+def _report_several(
+    comparison: Comparisons,
+    workloads: PreparedWorkloads,
+    expectations: Sequence[Any],
+    printer: Output,
+    *,
+    markdown: Path | None,
+    csv: Path | None,
+) -> int:
+    from grng.experiments.claims import parse_claims
+    from grng.report.workloads import load_workloads
+    from grng_cli.workloads_summary import show_workloads
+
+    first = workloads.each[0]
+    return show_workloads(
+        load_workloads(comparison.directory),
+        expectations,
+        printer,
+        claims=parse_claims(first.config.claims, first.labels),
+        columns=first.config.shown_columns,
+        margin=first.config.margin,
+        interval=first.config.interval,
+        directories=[comparison.directory],
+        markdown=markdown,
+        csv=csv,
+    )
+
+
+def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
     from grng.experiments.tuning import expected, trials_ahead
-    from grng_cli.dry_run import describe
+    from grng_cli.dry_run import describe, row_name
 
-    runs = [(run.label, run.seed, run.config, run.directory) for run in planned_now(prepared)]
-    _, unknown = expected(prepared)
-    describe(runs, printer, workers=max(1, len(prepared.slots)), unknown=unknown, tuning=trials_ahead(prepared))
+    runs, names = [], []
+    unknown: set[str] = set()
+    tuning: dict[str, TrialsAhead] = {}
+    for name, one in zip(prepared.names, prepared.each, strict=True):
+        planned = planned_now(one)
+        runs += [(run.label, run.seed, run.config, run.directory) for run in planned]
+        names += [name] * len(planned)
+        unknown |= {row_name(name, label) for label in expected(one)[1]}
+        tuning |= {row_name(name, label): trials for label, trials in trials_ahead(one).items()}
+    describe(
+        runs,
+        printer,
+        workers=max(1, len(prepared.each[0].slots)),
+        workloads=[str(name) for name in names] if prepared.several else None,
+        unknown=unknown,
+        tuning=tuning,
+    )

@@ -65,34 +65,17 @@ def show(
     Raises:
         RunDirectoryError: A file cannot be written.
     """
-    from grng.experiments.claim_report import claims_as_dicts, claims_markdown
-    from grng.report.columns import display_columns
-    from grng.report.export import to_csv, to_dict, to_markdown
-    from grng.report.sentences import sentences
-    from grng_cli.tuning_summary import print_tuning
+    from grng.experiments.claim_report import claims_markdown
+    from grng.report.export import to_csv, to_markdown
 
     outcomes = [expectation.evaluate(table) for expectation in expectations]
     if printer.json_only:
-        printer.document({**to_dict(table), "claims": claims_as_dicts(claims), **_as_json(directories, outcomes)})
+        printer.document(table_document(table, claims, directories, outcomes))
     else:
-        printer.data(_title(table))
-        printer.data()
-        printer.essential(render(display_columns(table), printer.table_width))
-        printer.data()
-        for sentence in sentences(table):
-            printer.prose(sentence)
-        printer.data()
-        for warning in table.warnings:
-            printer.warning(warning)
-        for note in table.notes:
-            printer.prose(f"note: {note}")
-        print_tuning(table, printer)
+        print_table(table, printer)
         _print_claims(claims, printer)
-        _print_outcomes(outcomes, printer)
-        printer.data()
-        for directory in directories:
-            printer.data(f"results:      {directory}")
-            printer.data(f"TensorBoard:  {command('tensorboard', '--logdir', directory)}")
+        print_outcomes(outcomes, printer)
+        print_directories(directories, printer)
 
     def as_markdown(table: Table) -> str:
         return "\n".join([to_markdown(table), claims_markdown(claims)] if claims else [to_markdown(table)])
@@ -101,18 +84,67 @@ def show(
         if path is not None:
             atomic_write_text(path, text(table))
             printer.chatter(f"wrote {path}")
-    if any(row.failed for row in table.rows):
+    return exit_code([table], outcomes)
+
+
+def exit_code(tables: Sequence[Table], outcomes: Sequence[Outcome]) -> int:
+    """Return what tables and expectations come to."""
+    if any(row.failed for table in tables for row in table.rows):
         return RUN_FAILED
     return 0 if all(outcome.holds for outcome in outcomes) else EXPECTATION_FAILED
 
 
-def _title(table: Table) -> str:
+def print_table(table: Table, printer: Output, *, name: str | None = None) -> None:
+    """Print a table with title, sentences, warnings and notes.
+
+    Args:
+        table: What was measured.
+        printer: Of the command.
+        name: Of the workload, where there are several.
+    """
+    from grng.report.columns import display_columns
+    from grng.report.sentences import sentences
+    from grng_cli.tuning_summary import print_tuning
+
+    (printer.data if name is None else printer.essential)(_title(table, name))
+    printer.data()
+    printer.essential(render(display_columns(table), printer.table_width))
+    printer.data()
+    for sentence in sentences(table):
+        printer.prose(sentence)
+    printer.data()
+    for warning in table.warnings:
+        printer.warning(warning if name is None else f"{name}: {warning}")
+    for note in table.notes:
+        printer.prose(f"note: {note}")
+    print_tuning(table, printer)
+
+
+def print_directories(directories: Sequence[Path], printer: Output) -> None:
+    """Say where the results are."""
+    printer.data()
+    for directory in directories:
+        printer.data(f"results:      {directory}")
+        printer.data(f"TensorBoard:  {command('tensorboard', '--logdir', directory)}")
+
+
+def _title(table: Table, name: str | None) -> str:
     seeds = ", ".join(map(str, table.seeds))
-    return f"{table.model or 'no result'} on {table.dataset or 'any data'}, seed{'s' * (len(table.seeds) > 1)} {seeds}"
+    what = f"{table.model or 'no result'} on {table.dataset or 'any data'}"
+    named = f"{name}: " if name not in (None, what) else ""
+    return f"{named}{what}, seed{'s' * (len(table.seeds) > 1)} {seeds}"
 
 
-def _as_json(directories: Sequence[Path], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def table_document(
+    table: Table, claims: Sequence[JudgedClaim], directories: Sequence[Path], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Return the JSON document of a table with all that belongs to it."""
+    from grng.experiments.claim_report import claims_as_dicts
+    from grng.report.export import to_dict
+
     return {
+        **to_dict(table),
+        "claims": claims_as_dicts(claims),
         "directories": [str(directory) for directory in directories],
         "expectations": [
             {"text": one.text, "holds": one.holds, "values": _finite(one.values), "explanation": one.explanation}
@@ -138,7 +170,8 @@ def _print_claims(claims: Sequence[JudgedClaim], printer: Output) -> None:
         printer.prose(f"note: {remark}")
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], printer: Output) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], printer: Output) -> None:
+    """Print whether expectations hold, and the values."""
     for outcome in outcomes:
         line = Text("expected: ", style="bold")
         line.append(outcome.text, style="not bold")

@@ -14,6 +14,8 @@ from grng_cli.output import Output
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from grng.runs.sources import Source
+
 config = typer.Typer(help="Configs: list, show, check, and their schema.", no_args_is_help=True)
 
 Name = Annotated[
@@ -53,7 +55,7 @@ def show_config(name: Name) -> None:
     from grng.runs.shipped import find_config
 
     path = find_config(name)
-    loaded = load_config(_kind_of(path), files=[path])
+    loaded = load_config(_kind_of(path), files=[path], adjust=_adjust)
     shown = resolve(loaded.config, locate=loaded.locate) if isinstance(loaded.config, RunConfig) else loaded.config
     Output().essential(dump_yaml(shown).rstrip())
 
@@ -70,13 +72,13 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
     output = Output()
     for name in names:
         path = find_config(name)
-        loaded = load_config(_kind_of(path), files=[path])
+        loaded = load_config(_kind_of(path), files=[path], adjust=_adjust)
         if isinstance(loaded.config, RunConfig):
             resolve(loaded.config, locate=loaded.locate)
         elif isinstance(loaded.config, CompareConfig):
-            from grng.experiments.plan import rows
+            from grng.experiments.workloads import check_names, split
 
-            rows(loaded.config, locate=loaded.locate)
+            check_names(split(loaded.config, locate=loaded.locate))
         elif isinstance(loaded.config, SweepConfig):
             from grng.experiments.spaces import check_together, space_of
 
@@ -100,6 +102,13 @@ def show_schema(kind: Annotated[Kind, typer.Argument(help="Of which command.")] 
     Output().document(json_schema(schemas[kind]))
 
 
+def _adjust(source: Source) -> None:
+    from grng.experiments.workload_sources import settle_workloads
+
+    if "workloads" in source.values:
+        settle_workloads(source)
+
+
 def _kind_of(path: Path) -> type[BaseModel]:
     """Return the schema that a file is written for: only comparisons name several optimizers, only sweeps a space."""
     from grng.experiments.compare_config import CompareConfig
@@ -108,6 +117,6 @@ def _kind_of(path: Path) -> type[BaseModel]:
     from grng.runs.yaml_text import read_document
 
     keys = read_document(path).values.keys()
-    if {"optimizers", "seeds"} & keys:
+    if {"optimizers", "seeds", "workloads"} & keys:
         return CompareConfig
     return SweepConfig if {"space", "trials", "sampler", "objective", "tuning_seeds"} & keys else RunConfig

@@ -22,11 +22,17 @@ Planned = tuple[str, int, "RunConfig", Path]
 """Label, seed, config and directory of a run."""
 
 
+def row_name(workload: str | None, label: str) -> str:
+    """Return how estimates and trials of a row are found."""
+    return f"{workload}: {label}" if workload else label
+
+
 def describe(
     runs: Sequence[Planned],
     printer: Output,
     *,
     workers: int,
+    workloads: Sequence[str] | None = None,
     unknown: Collection[str] = (),
     tuning: Mapping[str, TrialsAhead] | None = None,
 ) -> None:
@@ -36,8 +42,9 @@ def describe(
         runs: In the order in which they would be begun.
         printer: Of the command.
         workers: How many would go at once.
-        unknown: Rows whose hyperparameters tuning will tell.
-        tuning: The trials of each row that is tuned first.
+        workloads: The name of every run's, where there are several.
+        unknown: Rows whose hyperparameters tuning will tell, by `row_name`.
+        tuning: The trials of each row that is tuned first, by `row_name`.
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
@@ -45,14 +52,16 @@ def describe(
 
     printer.chatter("measuring a few steps of each optimizer …")
     estimates: dict[str, Estimate] = {}
-    for label, _, config, _ in runs:
-        if label not in estimates:
-            estimates[label] = estimate(config)
+    rows = [row_name(workloads[at] if workloads else None, run[0]) for at, run in enumerate(runs)]
+    for row, (_, _, config, _) in zip(rows, runs, strict=True):
+        if row not in estimates:
+            estimates[row] = estimate(config)
     done = {RunState.FINISHED, RunState.DIVERGED}
     states = [
-        label not in unknown and RunDirectory(directory).check(config) in done for label, _, config, directory in runs
+        row not in unknown and RunDirectory(directory).check(config) in done
+        for row, (_, _, config, directory) in zip(rows, runs, strict=True)
     ]
-    ahead = [estimates[run[0]] for run, there in zip(runs, states, strict=True) if not there]
+    ahead = [estimates[row] for row, there in zip(rows, states, strict=True) if not there]
     count = len(ahead)
     trials = tuning or {}
     ahead += [estimates[label] for label, one in trials.items() for _ in range(one.runs)]
@@ -65,15 +74,16 @@ def describe(
                 **({"tuning": ahead_as_dicts(trials, estimates)} if trials else {}),
                 "runs": [
                     {
+                        **({"workload": workloads[at]} if workloads else {}),
                         "label": label,
                         "seed": seed,
                         "directory": str(directory),
-                        "steps": estimates[label].steps,
+                        "steps": estimates[rows[at]].steps,
                         "done": there,
-                        "estimated_seconds": _rounded(estimates[label].seconds),
-                        "estimated_disk_bytes": estimates[label].disk_bytes,
+                        "estimated_seconds": _rounded(estimates[rows[at]].seconds),
+                        "estimated_disk_bytes": estimates[rows[at]].disk_bytes,
                     }
-                    for (label, seed, _, directory), there in zip(runs, states, strict=True)
+                    for at, ((label, seed, _, directory), there) in enumerate(zip(runs, states, strict=True))
                 ],
                 "workers": workers,
                 "estimated_seconds": _rounded(total_s),
@@ -82,7 +92,7 @@ def describe(
         )
         return
     print_ahead(trials, estimates, printer)
-    printer.data(_table(runs, states, estimates))
+    printer.data(_table(runs, states, [estimates[row] for row in rows], workloads))
     to_do = f"{count} of {len(runs)} runs to do"
     if trials:
         to_do = f"{sum(one.runs for one in trials.values())} runs of trials and {to_do}"
@@ -97,11 +107,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _table(runs: Sequence[Planned], states: Sequence[bool], estimates: dict[str, Estimate]) -> Table:
+def _table(
+    runs: Sequence[Planned], states: Sequence[bool], estimates: Sequence[Estimate], workloads: Sequence[str] | None
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("optimizer", "seed", "steps", "estimate", "directory"):
+    for head in (*(["workload"] if workloads else []), "optimizer", "seed", "steps", "estimate", "directory"):
         table.add_column(head, justify="right" if head in ("seed", "steps", "estimate") else "left", overflow="fold")
-    for (label, seed, _, directory), there in zip(runs, states, strict=True):
-        guess = "done" if there else seconds(estimates[label].seconds)
-        table.add_row(Text(label), str(seed), str(estimates[label].steps or "-"), guess, Text(str(directory)))
+    for index, ((label, seed, _, directory), there, guess) in enumerate(zip(runs, states, estimates, strict=True)):
+        first = [Text(workloads[index])] if workloads else []
+        shown = "done" if there else seconds(guess.seconds)
+        table.add_row(*first, Text(label), str(seed), str(guess.steps or "-"), shown, Text(str(directory)))
     return table

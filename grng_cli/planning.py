@@ -8,12 +8,12 @@ from grng_cli.output import Output
 from grng_cli.wording import seconds
 
 if TYPE_CHECKING:
-    from grng.experiments.compare import Prepared
     from grng.experiments.seed_plan import PlannedRow, SeedPlan
+    from grng.experiments.workloads import PreparedWorkloads
 
 
-def show_plan(prepared: Prepared, printer: Output) -> None:
-    """Work out the plan of a comparison and print it.
+def show_plan(workloads: PreparedWorkloads, printer: Output) -> None:
+    """Work out the plan of a comparison, on each of its workloads, and print it.
 
     Raises:
         GrngError: Something is missing, or the pilot cannot be used.
@@ -21,10 +21,31 @@ def show_plan(prepared: Prepared, printer: Output) -> None:
     from grng.experiments.seed_plan import plan_seeds
 
     printer.chatter("measuring a few steps of each optimizer …")
-    plan = plan_seeds(prepared)
-    if printer.json_only:
-        printer.document(_as_dict(plan))
+    plans = [plan_seeds(prepared) for prepared in workloads.each]
+    if not workloads.several:
+        (plan,) = plans
+        if printer.json_only:
+            printer.document(_as_dict(plan))
+        else:
+            _print(plan, printer)
         return
+    names = [str(name) for name in workloads.names]
+    seeds = [plan.seeds for plan in plans]
+    most = None if None in seeds else max(one for one in seeds if one is not None)
+    if printer.json_only:
+        documents = [{"name": name, **_as_dict(plan)} for name, plan in zip(names, plans, strict=True)]
+        printer.document({"workloads": documents, "seeds": most})
+        return
+    for name, plan in zip(names, plans, strict=True):
+        printer.data(name)
+        _print(plan, printer)
+        printer.data()
+    if most is not None:
+        slowest = next(name for name, plan in zip(names, plans, strict=True) if plan.seeds == most)
+        printer.essential(f"over all workloads: {most} seeds, which {slowest} takes, since all have the same.")
+
+
+def _print(plan: SeedPlan, printer: Output) -> None:
     printer.data(_table(plan))
     printer.essential(sentence(plan))
     for remark in plan.remarks:

@@ -26,24 +26,41 @@ def report(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print the table of runs that are there already."""
+    """Print the table of runs that are there already; of several models or data sets, one of each and one over all."""
     from grng.experiments.claim_verdicts import judge_claims
     from grng.experiments.expectations import parse
     from grng.experiments.questions import questions_of
     from grng.report.asked import check_columns, parse_columns
-    from grng.report.load import load_experiment
     from grng.report.tables import summarise
+    from grng.report.workloads import load_workloads
     from grng_cli.compare_summary import check_files, show
 
     printer = Output(json_only=json, quiet=quiet)
     check_files(markdown, csv)
     shown = parse_columns(columns) if columns else []
     check_columns(shown)
-    experiment = load_experiment(directories, reference=reference)
-    expectations = [parse(text, experiment.labels) for text in expect or ()]
-    asked = questions_of(experiment, claims=claim or (), margin=margin, interval=interval)
+    workloads = load_workloads(directories, reference=reference)
+    expectations = [parse(text, workloads.labels) for text in expect or ()]
+    asked = questions_of(workloads.labels, workloads.runs, claims=claim or (), margin=margin, interval=interval)
     for warning in asked.warnings:
         printer.warning(warning)
+    if workloads.several:
+        from grng_cli.workloads_summary import show_workloads
+
+        code = show_workloads(
+            workloads,
+            expectations,
+            printer,
+            claims=asked.claims,
+            columns=shown,
+            margin=asked.margin,
+            interval=asked.interval,
+            directories=directories,
+            markdown=markdown,
+            csv=csv,
+        )
+        raise typer.Exit(code)
+    (experiment,) = workloads.each.values()
     table = summarise(experiment, columns=shown, margin=asked.margin, interval=asked.interval)
     claims = judge_claims(asked.claims, experiment)
     raise typer.Exit(

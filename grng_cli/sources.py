@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from grng.runs.loading import Loaded
+    from grng.runs.sources import Source
 
     T = TypeVar("T", bound=BaseModel)
 
@@ -48,6 +49,7 @@ def load(
     smoke: str | None,
     sets: Sequence[str] | None,
     opts: Sequence[str] | None = None,
+    adjust: Callable[[Source], None] | None = None,
 ) -> Loaded[T]:
     """Load a config from files and flags.
 
@@ -58,6 +60,7 @@ def load(
         smoke: Name of the shipped config that makes it short; stronger than `configs`.
         sets: `--set` options.
         opts: `--opt` options.
+        adjust: Rearranges the merged values before they are checked.
 
     Raises:
         ConfigError: With every problem found.
@@ -67,4 +70,4 @@ def load(
 
     names = [*(configs or ()), *([smoke] if smoke else ())]
     files: list[Path] = [find_config(name) for name in names]
-    return load_config(kind, files=files, overrides=list(flags), sets=sets or (), opts=opts or ())
+    return load_config(kind, files=files, overrides=list(flags), sets=sets or (), opts=opts or (), adjust=adjust)

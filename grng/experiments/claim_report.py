@@ -48,14 +48,19 @@ def _p(tested: JudgedClaim) -> str:
 
 def claim_remarks(tested: Sequence[JudgedClaim]) -> list[str]:
     """Return what must be said beside the table: what claims are tested with, and why some are undecided."""
-    lines = [f"{one.claim.name}: {'; '.join(one.remarks)}" for one in tested if one.remarks]
+    return [*(f"{one.claim.name}: {'; '.join(one.remarks)}" for one in tested if one.remarks), *family_remark(tested)]
+
+
+def family_remark(tested: Sequence[JudgedClaim]) -> list[str]:
+    """Return what claims are tested with, for as many as could be; nothing where none could."""
     family = sum(one.p is not None for one in tested)
-    if family:
-        lines.append(
-            "claims: paired over seeds; 95 % Student-t intervals of mean differences or ratios, exact ones of shares "
-            f"where there is no spread to estimate, widened as Holm's correction for {plural(family, 'claim')} does"
-        )
-    return lines
+    if not family:
+        return []
+    text = (
+        "claims: paired over seeds; 95 % Student-t intervals of mean differences or ratios, exact ones of shares where "
+        f"there is no spread to estimate, widened as Holm's correction for {plural(family, 'claim')} does"
+    )
+    return [text]
 
 
 def claims_markdown(tested: Sequence[JudgedClaim]) -> str:

@@ -53,7 +53,7 @@ class JudgedClaim:
         bound: What the claim says of the estimate: that it is above or below, or for equivalence near this.
         confidence: Of the interval, 95 % for a single claim.
         p: Two-sided p-value, not adjusted.
-        p_adjusted: The same after Holm's correction over all claims.
+        p_adjusted: The same after Holm's correction over all claims, of all workloads.
         n: Seeds.
         values: Mean of every field over them; for what may be infinite the median.
         remarks: Why it is undecided, and what was left out; phrases.
@@ -76,11 +76,26 @@ class JudgedClaim:
 
 def judge_claims(claims: Sequence[Claim], experiment: Experiment) -> list[JudgedClaim]:
     """Hold all claims of a comparison against its runs; they are one Holm family."""
-    sides = [sides_of(claim, experiment) for claim in claims]
-    first = [_estimated(claim, of_claim) for claim, of_claim in zip(claims, sides, strict=True)]
+    return judge_on_workloads(claims, [experiment])[0]
+
+
+def judge_on_workloads(claims: Sequence[Claim], experiments: Sequence[Experiment]) -> list[list[JudgedClaim]]:
+    """Hold all claims against the runs of every workload; all of them together are one Holm family.
+
+    Args:
+        claims: The claims.
+        experiments: One a workload.
+
+    Returns:
+        For each workload, the claims in their order.
+    """
+    asked = [(claim, experiment) for experiment in experiments for claim in claims]
+    sides = [sides_of(claim, experiment) for claim, experiment in asked]
+    first = [_estimated(claim, of_claim) for (claim, _), of_claim in zip(asked, sides, strict=True)]
     adjusted = holm([one.p for one in first])
     family = sum(one.p is not None for one in first)
-    return [_decided(one, of_claim, p, family) for one, of_claim, p in zip(first, sides, adjusted, strict=True)]
+    judged = [_decided(one, of_claim, p, family) for one, of_claim, p in zip(first, sides, adjusted, strict=True)]
+    return [judged[at * len(claims) : (at + 1) * len(claims)] for at in range(len(experiments))]
 
 
 def _estimated(claim: Claim, sides: Sides) -> JudgedClaim:

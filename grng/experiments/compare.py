@@ -78,13 +78,20 @@ class Prepared:
     tune: TuneConfig = field(default_factory=TuneConfig)
 
 
-def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bool = True) -> Prepared:
+def prepare(
+    config: CompareConfig,
+    *,
+    locate: Locate | None = None,
+    download: bool = True,
+    seen: preflight.DataSeen | None = None,
+) -> Prepared:
     """Check everything that can be checked before a run begins.
 
     Args:
         config: The comparison.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
         download: Whether pretrained weights may be fetched.
+        seen: What is known of data sets already, from the checks of other workloads; added to.
 
     Raises:
         GrngError: Names, hyperparameters, model, device or directory do not do.
@@ -105,7 +112,7 @@ def prepare(config: CompareConfig, *, locate: Locate | None = None, download: bo
     planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
     check_directory(directory, planned)
     sweeps = placed(sweeps, directory, check=not config.training.seconds)
-    notes = preflight.check(configs.values(), download=download)
+    notes = preflight.check(configs.values(), download=download, seen=seen)
     notes = tuple(dict.fromkeys([*notes, *(note for one in sweeps.values() for note in one.notes)]))
     return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune)
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from grng.errors import GrngError, suggest
+from grng.experiments.budget import BudgetConfig
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
 from grng.experiments.tuning_config import TuneConfig
 from grng.experiments.tuning_seeds import is_tuning_seed
+from grng.experiments.workload_config import WorkloadConfig, check_workloads, completed, expanded
 from grng.report.asked import check_columns, parse_columns
-from grng.runs.schema import Count, InputPath, Label, Name, Positive, Section, Seed
+from grng.runs.schema import InputPath, Label, Name, Section, Seed
 from grng.runs.sections import (
     AugmentConfig,
     DatasetConfig,
@@ -26,7 +36,6 @@ from grng.runs.sections import (
     MachineConfig,
     ModelConfig,
     OptimizerConfig,
-    TrainingConfig,
 )
 from grng.statistics import IntervalKind
 
@@ -81,45 +90,6 @@ def _with_best(value: Any) -> Any:
     return {**best, **value, "name": name, "sweep": folder, "label": label}
 
 
-TUNED: Literal["tuned"] = "tuned"
-"""The target that tuning tells."""
-
-
-def _target(value: Any) -> Any:
-    """Take a share or `tuned`; pydantic's own message would be one for each of the two."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or value == TUNED or (number and 0 < value <= 1):
-        return value
-    shown = f"{value:g}" if number else repr(value)
-    text = f"must be a validation accuracy above 0 and at most 1, or the word `tuned`, not {shown}"
-    raise PydanticCustomError("target", "{text}", {"text": text})
-
-
-class BudgetConfig(TrainingConfig):
-    """As a run's `training`, and a budget in seconds: each optimizer gets the steps that it does in that time."""
-
-    alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"epochs", "steps", "seconds"}),)
-
-    eval_every: Count | None = 9
-    """Steps between evaluations, besides those at every epoch's end: how finely time to target is told."""
-    seconds: Positive | None = None
-    """Training seconds per run, instead of `epochs` or `steps`; measured once per optimizer and turned into steps."""
-    target: Annotated[float | Literal["tuned"] | None, BeforeValidator(_target)] = None  # type: ignore[assignment]
-    """Validation accuracy to reach, a fraction; `tuned`: what the reference's best trial came to; null: the data set's
-    default."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _epochs_or_steps(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        given = [key for key in ("epochs", "steps", "seconds") if value.get(key) is not None]
-        if len(given) > 1:
-            text = f"{' and '.join(given)} exclude each other; give one"
-            raise PydanticCustomError("alternatives", "{text}", {"text": text, "key": given[-1]})
-        return value if given else {**value, "epochs": 3}
-
-
 def _optimizers(value: Any) -> Any:
     """Take `ring,adamw` for a list of two."""
     if not isinstance(value, str):
@@ -163,7 +133,7 @@ def _seeds(value: Any) -> Any:
 
 
 class CompareConfig(Section):
-    """A comparison: every optimizer with every seed, on one model and one data set, with the same budget.
+    """A comparison: every optimizer with every seed, on each model and data set, with the same budget.
 
     `logging`, `diagnostics`, `machine`, `reference`, `expect`, `claims`, `margin`, `interval`, `planning`, `columns`,
     `workers` and `output` are no part of its identity.
@@ -179,6 +149,8 @@ class CompareConfig(Section):
     """The model; a bare string is its name."""
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
     """The data set; a bare string is its name."""
+    workloads: Annotated[list[WorkloadConfig], BeforeValidator(expanded)] | None = None
+    """Several models and data sets, in place of `model` and `dataset`: a list, or `{models: […], datasets: […]}`."""
     training: BudgetConfig = Field(default_factory=BudgetConfig)
     """The budget of every run, batches and schedule."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
@@ -233,6 +205,21 @@ class CompareConfig(Section):
                 text = f"seed {seed} is one that `grng sweep` tunes with, so no result may come from it"
                 raise PydanticCustomError("tuning_seed", "{text}", {"text": text})
         return value
+
+    @model_validator(mode="after")
+    def _workloads_fit(self) -> CompareConfig:
+        check_workloads(self)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _workloads_complete(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Write workloads with all that holds for them, since what they leave open is the comparison's."""
+        values: dict[str, Any] = handler(self)
+        if self.workloads:
+            values["workloads"] = [one.model_dump(mode=info.mode) for one in completed(self)]
+            for name in ("model", "dataset"):
+                values.pop(name, None)
+        return values
 
     @property
     def specs(self) -> list[OptimizerSpec]:

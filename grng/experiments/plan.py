@@ -10,7 +10,8 @@ from pathlib import Path
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments import record, specs
-from grng.experiments.compare_config import TUNED, CompareConfig
+from grng.experiments.budget import TUNED
+from grng.experiments.compare_config import CompareConfig
 from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.identity import directory_name, run_id, short_id
 from grng.runs.rundir import RunDirectory
@@ -47,7 +48,10 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
     Raises:
         ConfigError: With every problem of every row.
         GrngError: The reference does not take part.
+        ValueError: The comparison has workloads: `grng.experiments.workloads.split` makes one comparison of each.
     """
+    if compare.workloads:
+        raise ValueError("rows: several workloads have rows each: use grng.experiments.workloads.split")
     resolved: dict[str, RunConfig] = {}
     problems: dict[str, GrngError] = {}
     budget = compare.training

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from grng.data import dataset_info, is_door
 from grng.errors import GrngError
 from grng.experiments.slots import usable_cores
 from grng.runs.config import RunConfig, replace
+
+if TYPE_CHECKING:
+    from grng.data.request import DataRequest
+
+DataSeen = dict["DataRequest", tuple[int, int]]
+"""Training pictures and classes of data sets that were opened."""
 
 ABSENT = "dataset.data_dir"
 """Where an error is about data that is not there."""
@@ -20,13 +26,14 @@ def undownloading(config: RunConfig) -> RunConfig:
     return replace(config, model=model, dataset=replace(config.dataset, download=False))
 
 
-def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, ...]:
+def check(configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen | None = None) -> tuple[str, ...]:
     """Build the model of resolved configs, once, and the optimizer of each; try whether diagnostics can be measured.
 
     Args:
         configs: Of one model and one data set.
         download: Whether data and pretrained weights may be fetched; if not, data that is not there leaves the rest
             unchecked, and the model is built with fresh weights.
+        seen: Data sets that need not be opened again; added to.
 
     Returns:
         Lines on the model: weights loaded, what is frozen.
@@ -52,7 +59,9 @@ def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, 
             if config.machine.compile:
                 check_compiler(device)
             try:
-                count, channels, num_classes = _data(config if download else undownloading(config))
+                count, channels, num_classes = _data(
+                    config if download else undownloading(config), {} if seen is None else seen
+                )
             except GrngError as error:
                 if download or error.where != ABSENT:
                     raise
@@ -82,7 +91,7 @@ def check(configs: Iterable[RunConfig], *, download: bool = True) -> tuple[str, 
     return notes
 
 
-def _data(config: RunConfig) -> tuple[int, int, int]:
+def _data(config: RunConfig, seen: DataSeen) -> tuple[int, int, int]:
     """Return training samples, channels and classes of the data set, decoding no picture that need not be."""
     if not is_door(config.dataset.name):
         info = dataset_info(config.dataset.name)
@@ -91,7 +100,9 @@ def _data(config: RunConfig) -> tuple[int, int, int]:
     from grng.runs.picture_settings import data_request
 
     request = data_request(config, threads=len(usable_cores()))
-    count, num_classes = describe(request)
+    if request not in seen:
+        seen[request] = describe(request)
+    count, num_classes = seen[request]
     return count, request.geometry.channels, num_classes
 
 

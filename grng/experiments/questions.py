@@ -9,7 +9,7 @@ from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments.claim_config import ClaimConfig
 from grng.experiments.claims import Claim, parse_claim, parse_claims
 from grng.experiments.record import Record, read_record
-from grng.report.records import Experiment
+from grng.report.records import Run
 from grng.statistics import IntervalKind
 
 KINDS: tuple[IntervalKind, ...] = ("t", "bootstrap")
@@ -33,7 +33,8 @@ class Questions:
 
 
 def questions_of(
-    experiment: Experiment,
+    labels: Sequence[str],
+    runs: Sequence[Run],
     *,
     claims: Sequence[str] = (),
     margin: float | None = None,
@@ -42,7 +43,8 @@ def questions_of(
     """Return what the runs are asked; what is given replaces what is stored.
 
     Args:
-        experiment: From `load_experiment`.
+        labels: The rows of the report.
+        runs: Its runs, of all workloads.
         claims: As given by the user.
         margin: As given by the user.
         interval: As given by the user.
@@ -55,14 +57,14 @@ def questions_of(
     kind: IntervalKind | None = next((one for one in KINDS if one == interval), None)
     if interval is not None and kind is None:
         raise GrngError(f"must be t or bootstrap, not {interval!r}.", where="--interval")
-    given = parse_claims([_config(text) for text in claims], experiment.labels, locate=lambda key: "--claim")
-    records = _records(experiment)
+    given = parse_claims([_config(text) for text in claims], labels, locate=lambda key: "--claim")
+    records = _records(runs)
     warnings: list[str] = []
     if not given:
         stored = dict.fromkeys((one.claim, one.name) for record in records for one in record.claims)
         for text, name in stored:
             try:
-                given.append(parse_claim(ClaimConfig(claim=text, name=name), experiment.labels))
+                given.append(parse_claim(ClaimConfig(claim=text, name=name), labels))
             except GrngError as error:
                 warnings.append(f"the claim {text!r} is left out: {error.message.partition(' (column')[0]}")
     return Questions(
@@ -79,10 +81,10 @@ def _config(text: str) -> ClaimConfig:
     return ClaimConfig(claim=text)
 
 
-def _records(experiment: Experiment) -> list[Record]:
+def _records(runs: Sequence[Run]) -> list[Record]:
     """Return what is stored in the experiment directories of the runs; the table warns of those that are damaged."""
     found = []
-    for root in dict.fromkeys(run.root for run in experiment.runs if run.root is not None):
+    for root in dict.fromkeys(run.root for run in runs if run.root is not None):
         try:
             record = read_record(root)
         except RunDirectoryError:

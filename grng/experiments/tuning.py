@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import ConfigError, GrngError
+from grng.experiments.budget import TUNED
 from grng.experiments.calibrate import Measured, calibrate
-from grng.experiments.compare_config import TUNED, CompareConfig, Entry
+from grng.experiments.compare_config import CompareConfig, Entry
 from grng.experiments.compare_record import record_of
 from grng.experiments.executor import Executor
 from grng.experiments.machine import executor_for, with_threads

@@ -80,7 +80,7 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return a table as GitHub shows it, then the quotable lines, warnings and notes as lists."""
-    warnings = [f"**Warning:** {_escape(warning)}" for warning in table.warnings]
+    warnings = [f"**Warning:** {markdown_text(warning)}" for warning in table.warnings]
     below = [_list(sentences(table)), "".join(f"- {warning}\n" for warning in warnings), _list(table.notes)]
     tuned = [_bars(value_columns(table))] if table.tuning else []
     curves = [markdown_table(curve_columns(table), curve_remarks(table))] if table.curves else []
@@ -94,20 +94,22 @@ def markdown_table(columns: Sequence[Column], remarks: Sequence[str]) -> str:
 
 def _bars(columns: Sequence[Column]) -> str:
     rules = ["---" if column.justify == "left" else "---:" for column in columns]
-    lines = [_bar([_escape(column.title) for column in columns]), _bar(rules)]
-    lines += [_bar(list(map(_escape, cells))) for cells in zip(*(column.cells for column in columns), strict=True)]
+    lines = [_bar([markdown_text(column.title) for column in columns]), _bar(rules)]
+    lines += [
+        _bar(list(map(markdown_text, cells))) for cells in zip(*(column.cells for column in columns), strict=True)
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _list(texts: Sequence[str]) -> str:
-    return "".join(f"- {_escape(text)}\n" for text in texts)
+    return "".join(f"- {markdown_text(text)}\n" for text in texts)
 
 
 def _bar(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escape(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Keep `|` from ending a cell, `*` and `_` from becoming emphasis, `<` from beginning a tag."""
     for character in "\\|*_<":
         text = text.replace(character, "\\" + character)

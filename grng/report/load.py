@@ -33,6 +33,21 @@ class _Plan:
     """By experiment and name of the row's directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Runs that were found together.
+
+    Attributes:
+        root: Their experiment directory; None outside of any.
+        plan: What its `experiment.yaml` says.
+        runs: Those found or planned.
+    """
+
+    root: Path | None
+    plan: _Plan
+    runs: list[Run]
+
+
 def load_experiment(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, reference: str | None = None
 ) -> Experiment:
@@ -51,20 +66,37 @@ def load_experiment(
         UnknownNameError: `reference` is no row.
         GrngError: A path is no directory or holds no run, or the runs are of several models or data sets.
     """
+    found = collect(as_paths(paths))
+    _check_one_workload([run for one in found for run in one.runs])
+    return assemble(found, reference)
+
+
+def as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return one path or several as a list.
+
+    Raises:
+        GrngError: There is none.
+    """
     given = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
     if not given:
         raise GrngError("no directory was given", hint="Name one or more experiment or run directories.")
-    runs: list[Run] = []
-    plans: list[_Plan] = []
-    for path in given:
+    return given
+
+
+def collect(paths: Sequence[Path]) -> list[Found]:
+    """Return what is in and below `paths`, by experiment directory.
+
+    Raises:
+        GrngError: A path is no directory or holds no run.
+    """
+    collected: list[Found] = []
+    for path in paths:
         found = list(_walk(path))
         for root in dict.fromkeys(root for root, _ in found):
-            plan, some = _read_root(root, [directory for owner, directory in found if owner == root and directory])
-            plans.append(plan)
-            runs += some
+            collected.append(_read_root(root, [directory for owner, directory in found if owner == root and directory]))
         if not found:
-            raise _nothing_found(path)
-    return _assemble(runs, plans, reference)
+            raise nothing_found(path)
+    return collected
 
 
 def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
@@ -91,7 +123,8 @@ def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
 
 
-def _nothing_found(path: Path) -> GrngError:
+def nothing_found(path: Path) -> GrngError:
+    """Return the error about a path without an experiment or a run."""
     return GrngError(
         "holds neither an experiment nor a run",
         where=str(path),
@@ -99,15 +132,15 @@ def _nothing_found(path: Path) -> GrngError:
     )
 
 
-def _read_root(root: Path | None, directories: Iterable[Path]) -> tuple[_Plan, list[Run]]:
+def _read_root(root: Path | None, directories: Iterable[Path]) -> Found:
     """Read the runs of one experiment directory and hold them against its plan."""
     runs = [read_run(directory, root) for directory in directories]
     if root is None:
-        return _Plan(), runs
+        return Found(root, _Plan(), runs)
     plan = _read_plan(root / EXPERIMENT)
     planned = [(label, seed) for seed in plan.seeds for label in plan.labels]
     if not planned:
-        return plan, runs
+        return Found(root, plan, runs)
     wanted = set(planned)
     # A run whose config is damaged too is known by its directory alone, whose name is made from the label.
     by_folder = {directory_name(label): label for label in plan.labels}
@@ -126,7 +159,7 @@ def _read_root(root: Path | None, directories: Iterable[Path]) -> tuple[_Plan, l
         for label, seed in planned
         if (label, seed) not in there
     ]
-    return plan, kept + missing
+    return Found(root, plan, kept + missing)
 
 
 def _read_plan(path: Path) -> _Plan:
@@ -152,8 +185,18 @@ def _all(items: list[object], kind: type) -> bool:
     return bool(items) and all(isinstance(item, kind) for item in items)
 
 
-def _assemble(runs: list[Run], plans: Sequence[_Plan], reference: str | None) -> Experiment:
-    _check_one_workload(runs)
+def assemble(found: Sequence[Found], reference: str | None) -> Experiment:
+    """Return the experiment that runs of one workload make up.
+
+    Args:
+        found: From `collect`.
+        reference: As `load_experiment` takes it.
+
+    Raises:
+        UnknownNameError: `reference` is no row.
+    """
+    runs = [run for one in found for run in one.runs]
+    plans = [one.plan for one in found]
     warnings = [warning for plan in plans for warning in plan.warnings]
     # "Order of appearance": when it was made; a run without a result comes last, and in the order of its path.
     runs.sort(key=lambda run: (run.result is None, run.result.created.timestamp() if run.result else 0.0))
@@ -201,5 +244,6 @@ def _check_one_workload(runs: Iterable[Run]) -> None:
     if len(places) > 1:
         listing = "; ".join(f"{workload} (in {place})" for workload, place in places.items())
         raise GrngError(
-            f"the runs are of several models or data sets: {listing}", hint="Report them one at a time: one table each."
+            f"the runs are of several models or data sets: {listing}",
+            hint="Read them with load_workloads: one table each, and one over all.",
         )

@@ -17,7 +17,7 @@ from grng.report.records import Run, RunStatus
 from grng.runs.result import RunResult
 
 RESULT, METRICS, CONFIG, CLAIM = "result.json", "metrics.jsonl", "config.yaml", "claim.lock"
-EXPERIMENT = "experiment.yaml"
+EXPERIMENT, WORKLOADS = "experiment.yaml", "workloads.yaml"
 SWEEP = "sweep.yaml"
 
 

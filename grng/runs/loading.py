@@ -5,7 +5,7 @@ Nothing here loads torch: a wrong key is a message within a tenth of a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,6 +47,7 @@ def load_config(
     overrides: Iterable[tuple[str, Any, str]] = (),
     sets: Sequence[str] = (),
     opts: Sequence[str] = (),
+    adjust: Callable[[Source], None] | None = None,
 ) -> Loaded[T]:
     """Merge the sources, weakest first: defaults, files in order, flags, `--set`; then check the result.
 
@@ -57,6 +58,7 @@ def load_config(
             goes by its full key, `("optimizer.name", "ring", "--optimizer")`, so that `opts` fit beside it.
         sets: `--set` options, `training.epochs=5`.
         opts: `--opt` options, `rho=0.1` for `optimizer.rho`.
+        adjust: Rearranges the merged values before they are checked.
 
     Raises:
         ConfigError: With every problem found.
@@ -70,6 +72,8 @@ def load_config(
             unread.extend(error.problems)
     source = merge(source, from_flags(overrides, opts), kind)
     source = merge(source, from_sets(sets), kind)
+    if adjust is not None:
+        adjust(source)
     problems = [*unread, *source.problems]
     try:
         config = kind.model_validate(source.values)

@@ -33,7 +33,7 @@ from grng.statistics.paired import (
     wilcoxon_test,
 )
 from grng.statistics.power import paired_power, seeds_for_power, sign_flip_power, spread_interval
-from grng.statistics.profiles import Profiles, performance_profiles
+from grng.statistics.profiles import Profiles, performance_profiles, profile_shares
 from grng.statistics.ranks import MeanRank, mean_ranks
 from grng.statistics.rates import GeometricRate, geometric_rate, steps_to
 from grng.statistics.selection import BestOf, best_of
@@ -66,6 +66,7 @@ __all__ = [
     "paired_comparisons",
     "paired_power",
     "performance_profiles",
+    "profile_shares",
     "ratio_interval",
     "seeds_for_power",
     "seeds_needed",

@@ -33,17 +33,9 @@ def performance_profiles(costs: Mapping[str, Sequence[float]], *, largest: float
         largest: τ up to which profiles go; AlgoPerf takes 4.
         points: Values of τ, at even distances; the area is that of the trapezoids between them.
     """
-    lengths = {len(values) for values in costs.values()}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError("performance_profiles: needs the same workloads, at least one, for every optimizer")
-    table = np.array([list(values) for values in costs.values()], dtype=np.float64)
-    if np.isnan(table).any() or (table <= 0).any():
-        raise ValueError("performance_profiles: needs positive costs and no NaN")
     if not largest > 1 or points < 2:
         raise ValueError("performance_profiles: largest must be above 1, points at least 2")
-    best = table.min(axis=0)
-    # Where nobody got there, nobody is near the best: infinity over infinity is not 1.
-    ratios = np.where(np.isfinite(table), table / np.where(np.isfinite(best), best, 1.0), np.inf)
+    ratios = _ratios(costs)
     taus: Array = np.linspace(1.0, largest, points)
     shares = (ratios[:, :, None] <= taus).mean(axis=1)
     areas = np.trapezoid(shares, taus, axis=1) / (largest - 1)
@@ -52,3 +44,29 @@ def performance_profiles(costs: Mapping[str, Sequence[float]], *, largest: float
         {label: tuple(row.tolist()) for label, row in zip(costs, shares, strict=True)},
         {label: float(area) for label, area in zip(costs, areas, strict=True)},
     )
+
+
+def profile_shares(costs: Mapping[str, Sequence[float]], taus: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """Return the profiles of `performance_profiles` at a few factors τ, exactly.
+
+    Args:
+        costs: By optimizer, one positive cost a workload, in one order; infinity: the target was never reached.
+        taus: Factors, at least 1.
+    """
+    ratios = _ratios(costs)
+    shares = (ratios[:, :, None] <= np.array(taus, dtype=np.float64)).mean(axis=1)
+    return {label: tuple(row.tolist()) for label, row in zip(costs, shares, strict=True)}
+
+
+def _ratios(costs: Mapping[str, Sequence[float]]) -> Array:
+    """Return costs over the lowest of their workload, [optimizers, workloads]."""
+    lengths = {len(values) for values in costs.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError("performance_profiles: needs the same workloads, at least one, for every optimizer")
+    table = np.array([list(values) for values in costs.values()], dtype=np.float64)
+    if np.isnan(table).any() or (table <= 0).any():
+        raise ValueError("performance_profiles: needs positive costs and no NaN")
+    best = table.min(axis=0)
+    # Where nobody got there, nobody is near the best: infinity over infinity is not 1.
+    ratios: Array = np.where(np.isfinite(table), table / np.where(np.isfinite(best), best, 1.0), np.inf)
+    return ratios

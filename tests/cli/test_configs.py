@@ -17,6 +17,7 @@ LONG = {
     "compare/attribution",
     "compare/divergence",
     "compare/tuned",
+    "compare/workloads",
     "paper/claims",
     "paper/two_layer",
 }  # a step of every variant is taken
@@ -53,7 +54,9 @@ def test_dry_run(grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch, nam
     document = json.loads(ran.out)
     given = yaml.safe_load(find_config(name).read_text())
     rows = [row if isinstance(row, str) else row.get("label", row["name"]) for row in given.get("optimizers", [])]
-    assert len(document["runs"]) == max(1, len(rows)) * (given["seeds"] if rows else 1)
+    lists = given.get("workloads", {"models": [0], "datasets": [0]})
+    workloads = len(lists["models"]) * len(lists["datasets"])
+    assert len(document["runs"]) == max(1, len(rows)) * (given["seeds"] if rows else 1) * workloads
     assert [run["label"] for run in document["runs"]][: len(rows)] == rows
     if name.startswith("paper/") and name not in LONG:  # their data is not here
         assert all(run["estimated_seconds"] is None for run in document["runs"])

@@ -28,7 +28,7 @@ from tests.experiments.tuning_runs import SMALL, Fake, falling, ready, run
 
 @pytest.fixture(autouse=True)
 def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, download: ())
+    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, **given: ())
     monkeypatch.setattr(sweep_module, "POLL_SECONDS", 0.01)
 
 

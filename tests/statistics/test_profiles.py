@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grng.statistics import performance_profiles
+from grng.statistics import performance_profiles, profile_shares
 
 costs = st.one_of(st.floats(0.1, 100), st.just(math.inf))
 tables = st.integers(1, 5).flatmap(
@@ -53,11 +53,39 @@ def test_profiles_and_scores_are_algoperfs(table: dict[str, list[float]], size: 
     assert sum(a != b for name in table for a, b in zip(made.shares[name], profiles[name], strict=True)) <= 1
 
 
+@settings(max_examples=30)
+@given(tables)
+def test_the_score_is_the_area_below_the_steps_to_within_the_grid(table: dict[str, list[float]]) -> None:
+    """The profile is a step function: a workload with ratio r adds (4 - r) / 3 / workloads to the area, exactly. A
+    trapezoid is off by at most half a cell of the grid for each step, and steps add up to 1."""
+    made = performance_profiles(table)
+    workloads = len(next(iter(table.values())))
+    for name, times in table.items():
+        area = 0.0
+        for workload, time in enumerate(times):
+            fastest = min(other[workload] for other in table.values())
+            if math.isfinite(time) and time <= 4 * fastest:
+                area += (4 - time / fastest) / 3 / workloads
+        assert made.scores[name] == pytest.approx(area, abs=0.5 / 99 + 1e-9)
+
+
+@settings(max_examples=30)
+@given(tables, st.lists(st.floats(1, 10), min_size=1, max_size=3))
+def test_shares_at_any_factor_are_counted(table: dict[str, list[float]], taus: list[float]) -> None:
+    shares = profile_shares(table, taus)
+    for name, times in table.items():
+        fastest = [min(other[w] for other in table.values()) for w in range(len(times))]
+        for tau, share in zip(taus, shares[name], strict=True):
+            near = [t / best <= tau for t, best in zip(times, fastest, strict=True) if math.isfinite(t)]
+            assert share == pytest.approx(sum(near) / len(times))
+
+
 def test_a_profile_by_hand() -> None:
     made = performance_profiles({"ring": [50.0, 30.0, math.inf], "adamw": [100.0, 20.0, math.inf]}, points=7)
     assert made.taus == (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
     assert made.shares["ring"] == pytest.approx([1 / 3, *[2 / 3] * 6]), "1 on the first workload, 1.5 on the second"
     assert made.shares["adamw"] == pytest.approx([1 / 3, 1 / 3, *[2 / 3] * 5]), "2 and 1"
+    assert profile_shares({"ring": [50.0, 30.0], "adamw": [100.0, 20.0]}, [1, 1.5, 2])["ring"] == (0.5, 1.0, 1.0)
     assert made.scores["ring"] == pytest.approx((2 / 3 * 3 - 1 / 3 * 0.25) / 3)
 
 
