@@ -65,6 +65,10 @@ class RunDirectoryError(GrngError):
     """An output directory that cannot be used: not ours, a file, not writable, full, or in use by another process."""
 
 
+class DirectoryInUseError(RunDirectoryError):
+    """Another process is writing there now; it may be done later."""
+
+
 def nearest(name: str, candidates: Iterable[str], *, count: int = 3) -> list[str]:
     """Return at most `count` candidates that look like `name`, the nearest first."""
     by_fold = {candidate.casefold(): candidate for candidate in candidates}

@@ -93,6 +93,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
 
     def __call__(self, run: PlannedRun, event: Any) -> None:
         """Show an event of `run`."""
+        from grng.experiments.elsewhere import RunsElsewhere
         from grng.experiments.local import WorkerDied
         from grng.training.events import Evaluated, RunEnded, RunStarted, StepDone
 
@@ -106,6 +107,8 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
             elif isinstance(event, WorkerDied):
                 what = "trying again" if event.retried else "giving up"
                 self._output.warning(f"{self._name(run)}: the worker died ({event.reason}); {what}")
+            elif isinstance(event, RunsElsewhere):
+                self._output.chatter(f"{self._name(run)}: {event.who.rstrip('.')}; its result will be taken")
             elif isinstance(event, RunEnded):
                 self._end(run, event)
 

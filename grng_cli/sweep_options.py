@@ -11,7 +11,6 @@ from grng.errors import ConfigError, GrngError
 from grng_cli import options
 
 _SEARCH = "Search"
-_RUNNING = "Running"
 
 
 def _starting_with(*names: str) -> object:
@@ -94,17 +93,6 @@ TuningSeeds = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of what is tried; default: 0.", rich_help_panel=_SEARCH)]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        help="Runs at once, each on cores of its own; default: as many as there are cores. 0: in this process.",
-        rich_help_panel=_RUNNING,
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option("--threads-per-run", help="CPU threads of each run.", rich_help_panel=_RUNNING)
-]
 
 
 def overrides(
@@ -114,8 +102,6 @@ def overrides(
     objective: str | None,
     tuning_seeds: int | None,
     seed: int | None,
-    workers: int | None,
-    threads: int | None,
 ) -> list[tuple[str, Any, str]]:
     """Return (key, value, flag) of these options, as the other flags are listed.
 
@@ -129,8 +115,6 @@ def overrides(
         ("objective", objective, "--objective"),
         ("tuning_seeds", tuning_seeds, "--tuning-seeds"),
         ("seed", seed, "--seed"),
-        ("workers", workers, "--workers"),
-        ("machine.threads", threads, "--threads-per-run"),
     ]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grng.errors import GrngError
 from grng.experiments import preflight
@@ -15,6 +13,7 @@ from grng.experiments.calibrate import Measured, calibrate
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.compare_record import record_of
 from grng.experiments.executor import Executor
+from grng.experiments.gathering import Gathering, RunEvent
 from grng.experiments.machine import executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
 from grng.experiments.record import Calibration, read_record
@@ -28,9 +27,6 @@ from grng.runs.schema import Locate
 
 if TYPE_CHECKING:
     from grng.runs.result import RunResult
-
-RunEvent = Callable[[PlannedRun, Any], None]
-"""Receives the events of every run (`grng.training.events`, `grng.experiments.local.WorkerDied`); from any thread."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def prepare(
     config = with_known_target(config)
     sweeps = sweeps_of(config, locate=locate)
     configs = rows(at_probe(config, sweeps), locate=locate)
-    slots = slots_for(config.workers, config.machine)
+    slots = slots_for(config.workers, config.machine, config.pool)
     directory = directory_of(config, configs)
     check_tune(directory, read_record(directory), config)
     planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
@@ -161,7 +157,7 @@ def compare(
         KeyboardInterrupt: As above.
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
-    with executor or executor_for(prepared.slots) as pool:
+    with executor or executor_for(prepared.slots, prepared.config.pool) as pool:
         prepared = tune(prepared, rerun=rerun, executor=pool)
         config = prepared.config
         calibrations = _calibrations(prepared, on_calibrated)
@@ -173,41 +169,12 @@ def compare(
         record.save(prepared.directory)
         if on_plan:
             on_plan(planned)
-        results = _run_all(planned, stored, pool, prepared.slots, on_event or (lambda run, event: None), rerun)
+        listen = on_event or (lambda run, event: None)
+        results = Gathering(planned, stored, pool, prepared.slots, listen, rerun).run()
     return Comparison(prepared.directory, tuple(planned), tuple(results))
 
 
 def _stored(planned: Sequence[PlannedRun]) -> dict[int, RunResult]:
     """Return the results that are there already, by the index of their run."""
-    found = {index: stored_result(run) for index, run in enumerate(planned)}
+    found = {index: stored_result(run.config, run.directory) for index, run in enumerate(planned)}
     return {index: result for index, result in found.items() if result is not None}
-
-
-def _run_all(
-    planned: Sequence[PlannedRun],
-    stored: Mapping[int, RunResult],
-    pool: Executor,
-    slots: Sequence[Slot],
-    on_event: RunEvent,
-    rerun: bool,
-) -> list[RunResult]:
-    results = dict(stored)
-    futures: dict[int, Future[RunResult]] = {}
-    for index, run in enumerate(planned):
-        if index in stored:
-            on_event(run, _reused(stored[index]))
-            continue
-        config = with_threads(run.config, slots)
-        futures[index] = pool.submit(config, run.directory, on_event=partial(on_event, run), rerun=rerun)
-    wait(futures.values(), return_when=FIRST_EXCEPTION)
-    for future in futures.values():
-        if future.done() and (error := future.exception()):
-            raise error
-    results.update({index: future.result() for index, future in futures.items()})
-    return [results[index] for index in range(len(planned))]
-
-
-def _reused(result: RunResult) -> Any:
-    from grng.training.events import RunEnded
-
-    return RunEnded(result, reused=True)

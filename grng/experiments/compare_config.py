@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from grng.errors import GrngError, suggest
 from grng.experiments.budget import BudgetConfig
 from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
+from grng.experiments.pool_config import PoolConfig
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
 from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
 from grng.experiments.tuning_config import TuneConfig
@@ -136,7 +137,7 @@ class CompareConfig(Section):
     """A comparison: every optimizer with every seed, on each model and data set, with the same budget.
 
     `logging`, `diagnostics`, `machine`, `reference`, `expect`, `claims`, `margin`, `interval`, `planning`, `columns`,
-    `workers` and `output` are no part of its identity.
+    `workers`, `pool` and `output` are no part of its identity.
     """
 
     optimizers: Annotated[list[Entry], BeforeValidator(_optimizers)] = Field(
@@ -179,6 +180,8 @@ class CompareConfig(Section):
     """Further columns of the table: fields of a row, such as `grad_norm`; besides those of `diagnostics.names`."""
     workers: Annotated[int, Field(ge=0, le=4096)] | None = None
     """Runs at once; 0: one after the other in this process; null: as the cores allow."""
+    pool: PoolConfig = Field(default_factory=PoolConfig)
+    """How runs share the machine, and how long each may take."""
     output: Annotated[Path, Field(strict=False)] | None = None
     """The experiment's directory; null: runs/compare-<id>."""
 

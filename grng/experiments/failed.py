@@ -10,7 +10,7 @@ from grng.errors import GrngError
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
-    from grng.runs.result import RunResult
+    from grng.runs.result import Reason, RunResult
     from grng.training.events import RunEnded
 
 
@@ -28,14 +28,14 @@ def failure_event(result: RunResult) -> RunEnded:
     return RunEnded(result)
 
 
-def record_failure(config: RunConfig, directory: Path, message: str, *, exhausted: bool = False) -> RunResult:
+def record_failure(config: RunConfig, directory: Path, message: str, *, reason: Reason = "crash") -> RunResult:
     """Write a `result.json` with status failed into `directory`, unless the run has written its own, and return it.
 
     Args:
         config: The run's resolved config.
         directory: The run's directory; made when the run did not come so far.
         message: What happened.
-        exhausted: Whether memory ran out.
+        reason: Why in a word; `oom` adds what needs less memory.
 
     Raises:
         RunDirectoryError: If it cannot be written.
@@ -53,8 +53,8 @@ def record_failure(config: RunConfig, directory: Path, message: str, *, exhauste
     now = datetime.now(UTC)
     result = RunResult(
         status="failed",
-        reason="oom" if exhausted else "crash",
-        message=f"{message}. {memory_hint(config)}" if exhausted else message,
+        reason=reason,
+        message=f"{message}. {memory_hint(config)}" if reason == "oom" else message,
         **described(config),
         created=now,
         finished=now,

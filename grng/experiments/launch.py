@@ -27,7 +27,7 @@ from grng.runs.config import RunConfig, resolve
 from grng.runs.exhausted import memory_hint
 from grng.runs.kernel_kills import kernel_kills, rose
 from grng.runs.launched import Place, launched
-from grng.runs.result import RunResult
+from grng.runs.result import Reason, RunResult
 from grng.runs.rundir import RunDirectory
 from grng.training.distributed import check_devices
 from grng.training.errors import ProcessLost
@@ -232,7 +232,8 @@ class _Ranks:
         lost = f"{self._lost.rstrip('.')}."
         ways = memory_hint(self._config) if self._exhausted else None
         with contextlib.suppress(GrngError):
-            record_failure(self._config, self._place.path, lost.rstrip("."), exhausted=self._exhausted)
+            reason: Reason = "oom" if self._exhausted else "crash"
+            record_failure(self._config, self._place.path, lost.rstrip("."), reason=reason)
             with self._place.claim():
                 result = self._place.result()
                 if result is not None and result.status == "failed":

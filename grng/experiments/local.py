@@ -8,6 +8,7 @@ import queue
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grng.experiments import server, worker
+from grng.experiments.deadline import Deadline
+from grng.experiments.elsewhere import check_free
 from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
 from grng.experiments.failed import failure_event, is_users, record_failure
+from grng.experiments.reuse import reused_event, stored_result
 from grng.experiments.slots import Slot
 from grng.runs.kernel_kills import kernel_kills, rose
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
-    from grng.runs.result import RunResult
+    from grng.runs.result import Reason, RunResult
 
 ATTEMPTS = 2
 """A run whose worker dies gets one retry, which resumes."""
@@ -47,12 +51,14 @@ class WorkerDied:
         reason: How it ended, in words.
         retried: Whether the run gets another worker.
         exhausted: Whether the kernel says that it killed a process because memory ran out.
+        timed_out: Whether it had to go because the run's time was over.
     """
 
     pid: int
     reason: str
     retried: bool
     exhausted: bool = False
+    timed_out: bool = False
 
 
 class Cancelled(KeyboardInterrupt):
@@ -74,10 +80,12 @@ class LocalExecutor(Executor):
     Args:
         slots: One per worker: its cores, threads and GPU (`grng.experiments.slots.share_out`).
         runner: What a worker calls; picklable.
+        timeout: Seconds that a run may take, its retry included; then it saves itself and has failed. None: no limit.
     """
 
-    def __init__(self, slots: Sequence[Slot], *, runner: Runner = run_training) -> None:
+    def __init__(self, slots: Sequence[Slot], *, runner: Runner = run_training, timeout: float | None = None) -> None:
         self._runner = runner
+        self._timeout = timeout
         self._waiting: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # starting and reaping processes, and who runs
         self._running: set[ForkServerProcess] = set()
@@ -116,10 +124,11 @@ class LocalExecutor(Executor):
         if not already:
             self._signal(STOP)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals, only: ForkServerProcess | None = None) -> None:
+        """Send a signal to every worker that has not been reaped, or to one of them."""
         with self._lock:
             for process in self._running:
-                if process.pid is not None:
+                if process.pid is not None and only in (None, process):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, number)
 
@@ -136,35 +145,55 @@ class LocalExecutor(Executor):
                 run.future.set_exception(error)
 
     def _do(self, run: _Run, slot: Slot) -> RunResult:
-        """Do one run, with one retry when its worker dies."""
+        """Do one run, with one retry when its worker dies.
+
+        Raises:
+            DirectoryInUseError: Another process does it.
+        """
+        if not run.rerun:  # another process may have done it since it was submitted: no worker is started for that
+            if stored := stored_result(run.config, run.directory):
+                run.on_event(reused_event(stored))
+                return stored
+            check_free(run.directory)
         died = WorkerDied(0, "", retried=False)
+        begun = time.monotonic()
         for attempt in range(ATTEMPTS):
+            left = None if self._timeout is None else self._timeout - (time.monotonic() - begun)
             # A retry resumes: what a rerun was to throw away is gone by then.
-            message = self._attempt(run, slot, rerun=run.rerun and attempt == 0)
+            message = self._attempt(run, slot, rerun=run.rerun and attempt == 0, seconds=left)
             if self._stopping and not isinstance(message, worker.Done):
                 raise Cancelled
             if isinstance(message, worker.Done):
                 return message.result
             if isinstance(message, worker.Failed):
                 return _failed(run, message.error, message.trace)
+            if message.timed_out:
+                return _failed(run, TimeoutError(message.reason), "", reason="timeout")
             died = replace(message, retried=attempt + 1 < ATTEMPTS)
             run.on_event(died)
         error = RuntimeError(f"the worker died twice; the last time {died.reason}")
-        return _failed(run, error, "", exhausted=died.exhausted)
+        return _failed(run, error, "", reason="oom" if died.exhausted else "crash")
 
-    def _attempt(self, run: _Run, slot: Slot, *, rerun: bool) -> worker.Done | worker.Failed | WorkerDied:
-        """Do one run in a new process, passing its events on."""
+    def _attempt(
+        self, run: _Run, slot: Slot, *, rerun: bool, seconds: float | None
+    ) -> worker.Done | worker.Failed | WorkerDied:
+        """Do one run in a new process, within `seconds`, passing its events on."""
         with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
             log = Path(scratch, "log")
             before = kernel_kills()
             job = worker.Job(run.config, run.directory, slot, rerun, log, self._runner)
             process, channel = self._start(job)
             pid = process.pid or 0
-            with channel:
-                ending = _listen(channel, run.on_event)
-            code = self._reap(process)
+            with Deadline(seconds, lambda number: self._signal(number, process)) as deadline:
+                with channel:
+                    ending = _listen(channel, run.on_event)
+                code = self._reap(process)
             if isinstance(ending, worker.Done | worker.Failed):
                 return ending
+            if deadline.passed:
+                saved = "it saved itself" if ending else "it did not save itself in time"
+                reason = f"stopped after {self._timeout:g} s (--timeout); {saved}, and goes on when it is run again"
+                return WorkerDied(pid, reason, retried=False, timed_out=True)
             exhausted = code == -signal.SIGKILL and rose(before, kernel_kills())
             reason = "it was told to stop" if ending else how_ended(code, log, exhausted=exhausted)
             return WorkerDied(pid, reason, retried=False, exhausted=exhausted)
@@ -215,10 +244,10 @@ def how_ended(code: int, log: Path, *, exhausted: bool = False) -> str:
     return f"{how}: {tail}" if tail else how
 
 
-def _failed(run: _Run, error: Exception, trace: str, *, exhausted: bool = False) -> RunResult:
+def _failed(run: _Run, error: Exception, trace: str, *, reason: Reason = "crash") -> RunResult:
     """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
     if is_users(error):
         raise error
-    result = record_failure(run.config, run.directory, trace or str(error), exhausted=exhausted)
+    result = record_failure(run.config, run.directory, trace or str(error), reason=reason)
     run.on_event(failure_event(result))
     return result

@@ -34,25 +34,37 @@ def usable_cores() -> tuple[int, ...]:
 
 
 def share_out(
-    *, workers: int | None, threads: int | None, cores: Sequence[int], gpus: Sequence[str] = ()
+    *,
+    workers: int | None,
+    threads: int | None,
+    cores: Sequence[int],
+    gpus: Sequence[str] = (),
+    gpus_per_run: float = 1.0,
 ) -> list[Slot]:
     """Return one slot per worker.
 
     Args:
-        workers: How many runs at once; None: one per GPU, or as many as the cores allow.
+        workers: How many runs at once; None: as many as the GPUs bear, or as the cores allow.
         threads: torch's threads per run, each on a core of its own; None: the cores divided evenly when `workers` is
             given, else one.
         cores: The usable cores.
         gpus: What CUDA_VISIBLE_DEVICES can be set to, one entry a GPU; empty when runs do not use GPUs.
+        gpus_per_run: Share of a GPU that a run is taken to need, in (0, 1].
 
     Raises:
-        GrngError: `workers` or `threads` is below 1.
+        GrngError: `workers` or `threads` is below 1, or `gpus_per_run` is no share.
     """
+    if not 0 < gpus_per_run <= 1:
+        hint = "Give a share such as 0.5 to let two runs go on one GPU."
+        raise GrngError(
+            f"a run uses one GPU, or a share of one, not {gpus_per_run:g}", where="--gpus-per-run", hint=hint
+        )
+    on_one = int(1 / gpus_per_run + 1e-9)
     for flag, value in (("--workers", workers), ("--threads-per-run", threads)):
         if value is not None and value < 1:
             raise GrngError(f"must be at least 1, not {value}", where=flag)
     if workers is None:
-        workers = len(gpus) or max(1, len(cores) // (threads or 1))
+        workers = len(gpus) * on_one or max(1, len(cores) // (threads or 1))
         if threads is None and not gpus:
             threads = 1
     if threads is None:

@@ -77,7 +77,7 @@ def sweep(
             if trial.ended:
                 on_trial(trial, earlier[: index + 1])
     with ExitStack() as stack:
-        pool = executor or stack.enter_context(executor_for(prepared.slots))
+        pool = executor or stack.enter_context(executor_for(prepared.slots, prepared.config.pool))
         _Sweeper(prepared, store, pool, on_trial, on_event).run()
     return _write_summary(prepared, store)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from grng.experiments.pool_config import PoolConfig
 from grng.experiments.tuning_seeds import MAX_COUNT, tuning_seeds
 from grng.runs.schema import Count, Label, Name, Plain, Section, Seed
 from grng.runs.sections import (
@@ -50,7 +51,8 @@ Pair = Annotated[list[Name], BeforeValidator(_pair)]
 class SweepConfig(Section):
     """A search for the hyperparameters of one optimizer, on one model and one data set.
 
-    `trials`, `label`, `maps`, `logging`, `diagnostics`, `machine`, `workers` and `output` are no part of its identity.
+    `trials`, `label`, `maps`, `logging`, `diagnostics`, `machine`, `workers`, `pool` and `output` are no part of its
+    identity.
     """
 
     label: Label | None = None
@@ -87,6 +89,8 @@ class SweepConfig(Section):
     """Where it runs; `threads` is per run."""
     workers: Annotated[int, Field(ge=0, le=4096)] | None = None
     """Runs at once; 0: one after the other in this process; null: as the cores allow."""
+    pool: PoolConfig = Field(default_factory=PoolConfig)
+    """How runs share the machine, and how long each may take."""
     output: Annotated[Path, Field(strict=False)] | None = None
     """The sweep's directory; null: runs/sweep-<id>."""
 

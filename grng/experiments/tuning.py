@@ -92,7 +92,7 @@ def tune(
                 on_sweep(name, one, there[name])
             if there[name]:
                 continue
-            pool = pool or stack.enter_context(executor_for(prepared.slots))
+            pool = pool or stack.enter_context(executor_for(prepared.slots, prepared.config.pool))
             sweep(
                 one,
                 on_trial=partial(on_trial, name) if on_trial else None,

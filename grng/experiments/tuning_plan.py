@@ -152,6 +152,7 @@ def _sweep_config(config: CompareConfig, entry: Entry, steps: int | None) -> Swe
         logging=config.logging,
         machine=config.machine,
         workers=config.workers,
+        pool=config.pool,
     )
 
 

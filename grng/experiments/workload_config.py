@@ -25,7 +25,7 @@ PRODUCT = {"models": "model", "datasets": "dataset"}
 
 SHARED = (
     *("optimizers", "seeds", "logging", "diagnostics", "machine", "reference", "expect", "claims", "margin"),
-    *("interval", "planning", "tune", "columns", "workers", "output"),
+    *("interval", "planning", "tune", "columns", "workers", "pool", "output"),
 )
 """Keys of a comparison that are the same on all workloads."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from grng.errors import RunDirectoryError
+from grng.errors import DirectoryInUseError
 from grng.runs.files import explain_os_errors
 
 
@@ -23,14 +23,14 @@ def claimed(path: Path) -> Iterator[None]:
     tells others whom to look for.
 
     Raises:
-        RunDirectoryError: If another process, or another part of this one, holds it; with the holder's id and host.
+        DirectoryInUseError: If another process, or another part of this one, holds it; with the holder's id and host.
     """
     lock = FileLock(path, timeout=0, thread_local=False)
     with explain_os_errors(path):
         try:
             lock.acquire()
         except Timeout:
-            raise RunDirectoryError(
+            raise DirectoryInUseError(
                 f"another run is writing here: {_holder(path)}.",
                 where=str(path.parent),
                 hint="Wait for it, or choose another directory with --output.",

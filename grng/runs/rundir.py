@@ -170,7 +170,7 @@ class RunDirectory:
         """Return a context in which no other process may claim this directory; a dead process holds no claim.
 
         Raises:
-            RunDirectoryError: On entering, if another process holds it; the message names process and host.
+            DirectoryInUseError: On entering, if another process holds it; the message names process and host.
         """
         return claimed(self.claim_file)
 

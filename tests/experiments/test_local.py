@@ -16,11 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from grng.errors import GrngError
+from grng.errors import DirectoryInUseError, GrngError
 from grng.experiments.local import Cancelled, LocalExecutor, WorkerDied
 from grng.experiments.slots import Slot
 from grng.runs.config import RunConfig
+from grng.runs.identity import run_id
 from grng.runs.result import RunResult
+from grng.runs.rundir import RunDirectory
 from grng.runs.sections import DatasetConfig, TrainingConfig
 from tests.experiments import runners
 
@@ -120,6 +122,44 @@ def test_a_worker_that_the_kernel_kills_for_memory_says_so(tmp_path: Path, monke
     assert result.message is not None
     assert "--grad-accum 2 (now 1; the batch stays 128)" in result.message
     assert "--opt curvature_batch=0.25 (now 0.5; in a comparison ring[curvature_batch=0.25])" in result.message
+
+
+def test_a_run_that_takes_too_long_saves_itself_and_has_failed(tmp_path: Path) -> None:
+    RunDirectory(tmp_path / "0").prepare(config())
+    with LocalExecutor([SLOT], runner=runners.wait_long, timeout=2.0) as pool:
+        slow = pool.submit(config(), tmp_path / "0").result()
+    assert (slow.status, slow.reason) == ("failed", "timeout")
+    assert slow.message == "stopped after 2 s (--timeout); it saved itself, and goes on when it is run again"
+    assert RunResult.load(tmp_path / "0" / "result.json") == slow
+    assert (tmp_path / "0" / "signals").read_text() == str(int(signal.SIGTERM))
+
+
+def test_a_run_that_does_not_heed_its_time_is_killed_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grng.experiments.deadline.GRACE_SECONDS", 0.2)
+    for seed in range(2):
+        RunDirectory(tmp_path / str(seed)).prepare(config(seed))
+    with LocalExecutor([SLOT], runner=runners.ignore_everything, timeout=1.5) as pool:
+        futures = [pool.submit(config(seed), tmp_path / str(seed)) for seed in range(2)]
+        pid = int(wait_for(tmp_path / "0" / "pid"))
+        results = [future.result() for future in futures]
+    assert [result.reason for result in results] == ["timeout"] * 2
+    assert "did not save itself in time" in (results[0].message or "")
+    assert not is_alive(pid)
+
+
+def test_a_run_that_another_process_has_done_since_starts_no_worker(tmp_path: Path) -> None:
+    run = config()
+    directory = tmp_path / "run"
+    directory.mkdir()
+    stored = runners.result_of(run).model_copy(update={"run_id": run_id(run), "steps": 77})
+    stored.save(directory / "result.json")
+    with LocalExecutor([SLOT], runner=runners.die) as pool:
+        assert pool.submit(run, directory).result() == stored
+        with RunDirectory(tmp_path).claim():
+            held = pool.submit(run, tmp_path)
+            assert isinstance(held.exception(timeout=10), DirectoryInUseError)
 
 
 def test_errors_of_the_users_making_are_raised_and_faults_are_results(tmp_path: Path) -> None:

@@ -57,3 +57,18 @@ def test_usable_cores_are_those_of_the_process() -> None:
     import os
 
     assert set(usable_cores()) == os.sched_getaffinity(0)
+
+
+def test_a_share_of_a_gpu_lets_several_runs_go_on_each() -> None:
+    slots = share_out(workers=None, threads=1, cores=CORES, gpus=["3", "7"], gpus_per_run=0.5)
+    assert [slot.gpu for slot in slots] == ["3", "7", "3", "7"]
+    assert all(slot.time_shared for slot in slots)
+    assert len(share_out(workers=None, threads=1, cores=CORES, gpus=["3"], gpus_per_run=0.1)) == 10
+    assert not any(slot.time_shared for slot in share_out(workers=2, threads=1, cores=CORES, gpus=["3", "7"]))
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, 2.0])
+def test_a_run_uses_at_most_one_gpu(share: float) -> None:
+    with pytest.raises(GrngError, match="a run uses one GPU, or a share of one") as caught:
+        share_out(workers=None, threads=None, cores=CORES, gpus=["0"], gpus_per_run=share)
+    assert caught.value.where == "--gpus-per-run"
