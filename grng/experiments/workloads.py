@@ -12,9 +12,10 @@ from typing import Any
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments.calibrate import Measured
-from grng.experiments.compare import Comparison, Prepared, RunEvent, prepare
+from grng.experiments.compare import Comparison, Prepared, prepare
 from grng.experiments.compare import compare as compare_one
 from grng.experiments.compare_config import CompareConfig
+from grng.experiments.gathering import RunEvent
 from grng.experiments.plan import PlannedRun, identity, rows
 from grng.experiments.preflight import DataSeen
 from grng.experiments.workload_config import SECTIONS, completed
