@@ -13,6 +13,7 @@ from grng_cli.output import Output
 
 if TYPE_CHECKING:
     from grng.experiments.compare import Prepared
+    from grng.experiments.compare_config import CompareConfig
     from grng.experiments.tuning import TrialsAhead
     from grng.experiments.workloads import Comparisons, PreparedWorkloads
     from grng.runs.sources import Source
@@ -121,6 +122,8 @@ def _prepare(
         from grng.experiments.claims import parse_claims
 
         parse_claims(loaded.config.claims, labels, locate=loaded.locate)
+    if not (smoke or plan):
+        _check_seeds(loaded.config, loaded.locate(("seeds",)))
     if plan:
         from grng.experiments.seed_plan import check_planning
 
@@ -134,6 +137,20 @@ def _prepare(
 
     with located(loaded):
         return prepare_workloads(loaded.config, locate=loaded.locate, download=download), expectations
+
+
+def _check_seeds(config: CompareConfig, where: str) -> None:
+    """Refuse to spend compute on a question that it cannot answer.
+
+    Raises:
+        GrngError: There are claims or a margin to be tested, and a single seed.
+    """
+    from grng.errors import GrngError
+    from grng.experiments.claim_verdicts import remarks_of_few_seeds
+
+    for remark in remarks_of_few_seeds(len(config.seeds), claims=len(config.claims), margin=config.margin):
+        hint = "Give --seeds 2 or more (--plan says how many it takes), or leave the question out."
+        raise GrngError(f"{remark}.", where=where, hint=hint)
 
 
 def _settle(source: Source, *, smoke: bool) -> None:

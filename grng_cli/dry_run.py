@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -53,9 +54,20 @@ def describe(
     printer.chatter("measuring a few steps of each optimizer …")
     estimates: dict[str, Estimate] = {}
     rows = [row_name(workloads[at] if workloads else None, run[0]) for at, run in enumerate(runs)]
-    for row, (_, _, config, _) in zip(rows, runs, strict=True):
-        if row not in estimates:
-            estimates[row] = estimate(config)
+    first = {row: run[2] for row, run in zip(reversed(rows), reversed(runs), strict=True)}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        console=printer.stderr,
+        disable=not printer.live,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=len(first))
+        for row in dict.fromkeys(rows):
+            bar.update(task, description=row)
+            estimates[row] = estimate(first[row])
+            bar.advance(task)
     done = {RunState.FINISHED, RunState.DIVERGED}
     states = [
         row not in unknown and RunDirectory(directory).check(config) in done

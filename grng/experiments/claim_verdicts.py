@@ -237,8 +237,4 @@ def remarks_of_few_seeds(seeds: int, *, claims: int, margin: float | None) -> li
     if seeds >= MIN_SEEDS:
         return []
     asked = ([plural(claims, "claim")] if claims else []) + (["equivalence"] if margin is not None else [])
-    return (
-        [f"{' and '.join(asked)} cannot be decided with {plural(seeds, 'seed')}: give --seeds 2 or more"]
-        if asked
-        else []
-    )
+    return [f"{' and '.join(asked)} cannot be decided with {plural(seeds, 'seed')}"] if asked else []

@@ -165,10 +165,12 @@ def _load_last_step(optimizer: Any, state_dict: dict[str, Any]) -> None:
     optimizer._probe = {"last_step": list(state_dict["last_step"])} if "last_step" in state_dict else {}
 
 
+# In float64, since the squares of what a diverging step makes of float32 overflow, and infinity over infinity is NaN.
+
+
 def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).double()))
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2, torch.float64))))
 
 
 def _dot(left: list[Tensor], right: list[Tensor]) -> float:
-    products = torch._foreach_mul(left, right)
-    return float(torch.stack([product.sum() for product in products]).sum())
+    return float(sum((one.double() * other.double()).sum() for one, other in zip(left, right, strict=True)))

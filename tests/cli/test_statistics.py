@@ -141,9 +141,17 @@ def test_a_plan_is_a_table_and_a_sentence_and_writes_nothing(
     assert snapshot(workdir) == before
 
 
-def test_one_seed_cannot_decide_a_claim_and_that_is_said_first(grng: Call, workdir: Path) -> None:
+def test_one_seed_cannot_decide_a_claim_and_is_refused(grng: Call, workdir: Path) -> None:
     line = ("compare", *TINY, "--optimizers", "sgd", "--seeds", 1, "--workers", 0, "--output", "x")
     ran = grng(*line, "--claim", "sgd.steps < 9", "--margin", 0.01)
-    assert ran.code == 0
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: --seeds: 1 claim and equivalence cannot be decided with 1 seed.\n hint: Give --")
+    assert snapshot(workdir) == {}
+
+
+def test_a_smoke_run_of_one_seed_leaves_claims_undecided(grng: Call, workdir: Path) -> None:
+    line = ("compare", "--smoke", *TINY, "--optimizers", "sgd", "--workers", 0, "--output", "x")
+    ran = grng(*line, "--claim", "sgd.steps < 9", "--margin", 0.01)
+    assert ran.code == 0, ran.err
     assert ran.err.index("warning: 1 claim and equivalence cannot be decided with 1 seed") < ran.err.index("[1/1]")
     assert "a single seed has no spread" in ran.out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -104,3 +106,17 @@ def test_three_steps_stay_finite(
         assert torch.isfinite(p).all(), key
         assert key not in kept or torch.equal(p, kept[key]), key
     assert all(value == value for value in optimizer.diagnostics().values())
+
+
+def test_diagnostics_of_a_step_that_explodes_are_numbers() -> None:
+    torch.manual_seed(0)
+    model = Drawn(1, 1, 1, 1, 3, False, False)
+    optimizer: Any = create_optimizer("sgd", model)
+    optimizer.collect_diagnostics = True
+    images, labels = 1e3 * torch.randn(2, 1, 2, 2), torch.randint(0, 3, (2,))
+    for _ in range(3):
+        take_step(model, optimizer, images, labels)
+    values = optimizer.diagnostics()
+    assert values["gradient_norm"] > 1e10
+    assert values["cosine_gradient"] == pytest.approx(1.0)
+    assert all(math.isfinite(value) for value in values.values()), values

@@ -154,7 +154,8 @@ EVERY: list[tuple[LossName, str]] = [(name, variant) for name in NAMES for varia
 
 
 @pytest.mark.parametrize(
-    ("name", "variant"), tiered(EVERY, [case for case in EVERY if case[0] != "mse" or case[1] in REGISTRY])
+    ("name", "variant"),
+    tiered(EVERY, [case for case in EVERY if case[0] != "mse" or case[1] in REGISTRY], several=True),
 )
 def test_probabilities_of_one_class_give_the_steps_of_its_label(name: LossName, variant: str) -> None:
     hard, soft = (weights_after(variant, Loss(name), probabilities=given) for given in (False, True))
