@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from grng_cli.output import Output
+from grng_cli.run_notices import RunNotices
 from grng_cli.wording import fraction, outcome, scalar, seconds
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         self._prefix = ""
         self._ended = 0
         self._names = _SHORTEST_NAME
-        self._warned: set[str] = set()
+        self._notices = RunNotices(output)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -82,7 +83,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
     def workload(self, name: str | None) -> None:
         """Take in which workload the runs that follow are of."""
         self._prefix = f"{name}: " if name else ""
-        self._warned.clear()
+        self._notices.forget()
 
     def calibrated(self, label: str, calibration: Calibration) -> None:
         """Say what a budget in seconds came to."""
@@ -93,22 +94,16 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
 
     def __call__(self, run: PlannedRun, event: Any) -> None:
         """Show an event of `run`."""
-        from grng.experiments.elsewhere import RunsElsewhere
-        from grng.experiments.local import WorkerDied
         from grng.training.events import Evaluated, RunEnded, RunStarted, StepDone
 
         with self._lock:
+            self._notices(self._name(run), event)
             if isinstance(event, RunStarted):
                 self._started(run, event)
             elif isinstance(event, StepDone):
                 self._update(run, event.step)
             elif isinstance(event, Evaluated):
                 self._update(run, scores=_scores(event.val_accuracy))
-            elif isinstance(event, WorkerDied):
-                what = "trying again" if event.retried else "giving up"
-                self._output.warning(f"{self._name(run)}: the worker died ({event.reason}); {what}")
-            elif isinstance(event, RunsElsewhere):
-                self._output.chatter(f"{self._name(run)}: {event.who.rstrip('.')}; its result will be taken")
             elif isinstance(event, RunEnded):
                 self._end(run, event)
 
@@ -116,12 +111,6 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         return f"{self._prefix}{run.label} seed {run.seed}"
 
     def _started(self, run: PlannedRun, event: Any) -> None:
-        for text in event.warnings:
-            if text not in self._warned:  # the same data in every run
-                self._warned.add(text)
-                self._output.warning(text)
-        if event.resumed_from_step is not None:
-            self._output.chatter(f"{self._name(run)}: resumed from step {event.resumed_from_step}")
         if (run.label, run.seed) not in self._tasks:
             task = self._add(self._name(run), total=event.planned_steps, unit="steps", scores=_scores(None))
             self._tasks[run.label, run.seed] = task

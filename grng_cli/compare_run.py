@@ -195,7 +195,7 @@ def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Compar
     from grng.experiments.workloads import compare_workloads
     from grng.training.errors import Interrupted
     from grng_cli.compare_progress import CompareProgress
-    from grng_cli.stopping import Terminated, terminate_as_interrupt
+    from grng_cli.stopping import how_stopped, terminate_as_interrupt
 
     progress = CompareProgress(printer, total=prepared.run_count if prepared.several else None)
     try:
@@ -209,15 +209,14 @@ def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Compar
                 rerun=rerun,
             )
     except (KeyboardInterrupt, Interrupted) as error:
-        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
-        how = "terminated" if terminated else "interrupted"
+        how, code = how_stopped(error)
         state = (
             f"{progress.ended} of {progress.total} runs have ended, the others are saved in {prepared.directory}"
             if progress.total
             else "no run had begun"
         )
         printer.warning(f"{how}: {state}\n  go on with: {options.invocation()}")
-        return 143 if terminated else 130
+        return code
 
 
 def _report(

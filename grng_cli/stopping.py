@@ -12,6 +12,16 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM."""
 
 
+def how_stopped(error: BaseException) -> tuple[str, int]:
+    """Return in a word how a command was stopped, and its exit code.
+
+    Args:
+        error: A KeyboardInterrupt, `Terminated` or not, or a run's own `Interrupted`.
+    """
+    terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
+    return ("terminated", 143) if terminated else ("interrupted", 130)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
     raise Terminated
 

@@ -203,7 +203,7 @@ def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary
     """Do the trials, showing progress; return what came of them, or the exit code when stopped."""
     from grng.experiments.sweep import sweep as run_sweep
     from grng.training.errors import Interrupted
-    from grng_cli.stopping import Terminated, terminate_as_interrupt
+    from grng_cli.stopping import how_stopped, terminate_as_interrupt
     from grng_cli.sweep_progress import SweepProgress
 
     progress = SweepProgress(printer, prepared)
@@ -211,10 +211,9 @@ def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary
         with terminate_as_interrupt(), progress:
             return run_sweep(prepared, on_trial=progress.ended, on_event=progress, rerun=rerun)
     except (KeyboardInterrupt, Interrupted) as error:
-        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
-        how = "terminated" if terminated else "interrupted"
+        how, code = how_stopped(error)
         printer.warning(
             f"{how}: {progress.count} of {prepared.total} trials have ended, the others are saved in "
             f"{prepared.directory}\n  go on with: {options.invocation()}"
         )
-        return 143 if terminated else 130
+        return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from grng_cli.output import Output
+from grng_cli.run_notices import RunNotices
 from grng_cli.sweep_summary import told, trial_text
 
 if TYPE_CHECKING:
+    from grng.experiments.sweep_config import Objective
     from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.trials import Trial
 
@@ -25,19 +28,10 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
     def __init__(self, output: Output, prepared: PreparedSweep) -> None:
         self._output = output
         self._prepared = prepared
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=_BAR),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
-            TextColumn("{task.fields[best]}", markup=False),
-            TimeElapsedColumn(),
-            console=output.stderr,
-            disable=not output.live,
-            transient=True,
-        )
+        self._bar = trials_bar(output)
         self._task = self._bar.add_task(prepared.config.optimizer.name, total=prepared.total, best="")
         self._lock = threading.Lock()
-        self._warned: set[str] = set()
+        self._notices = RunNotices(output)
         self.count = 0
         """How many trials have ended."""
 
@@ -56,12 +50,9 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
 
     def ended(self, trial: Trial, trials: list[Trial]) -> None:
         """Say what came of a trial."""
-        from grng.experiments.sweep_summary import rank
-
         objective = self._prepared.config.objective
         known = [one for one in trials if one.ended]
-        finished = [one for one in known if one.status == "finished"]
-        best = min(finished, key=lambda one: rank(one, objective), default=None)
+        best = best_of(known, objective)
         with self._lock:
             self.count = len(known)
             best_text = "" if best is None else f"best {told(objective, best)} (trial {best.number})"
@@ -73,18 +64,27 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
 
     def __call__(self, trial: Trial, seed: int, event: Any) -> None:
         """Show what matters of a run's event."""
-        from grng.experiments.local import WorkerDied
-        from grng.training.events import RunStarted
-
-        name = f"trial {trial.number} seed {seed}"
         with self._lock:
-            if isinstance(event, WorkerDied):
-                what = "trying again" if event.retried else "giving up"
-                self._output.warning(f"{name}: the worker died ({event.reason}); {what}")
-            elif isinstance(event, RunStarted):
-                for text in event.warnings:
-                    if text not in self._warned:  # the same data in every run
-                        self._warned.add(text)
-                        self._output.warning(text)
-                if event.resumed_from_step is not None:
-                    self._output.chatter(f"{name}: resumed from step {event.resumed_from_step}")
+            self._notices(f"trial {trial.number} seed {seed}", event)
+
+
+def trials_bar(output: Output) -> Progress:
+    """Return a bar that counts trials and has a field `best`; shown on a terminal alone."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=_BAR),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
+        TextColumn("{task.fields[best]}", markup=False),
+        TimeElapsedColumn(),
+        console=output.stderr,
+        disable=not output.live,
+        transient=True,
+    )
+
+
+def best_of(ended: Sequence[Trial], objective: Objective) -> Trial | None:
+    """Return the best of the trials that finished; None where none did."""
+    from grng.experiments.sweep_summary import rank
+
+    finished = [one for one in ended if one.status == "finished"]
+    return min(finished, key=lambda one: rank(one, objective), default=None)

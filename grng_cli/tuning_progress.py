@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from grng_cli import options
 from grng_cli.output import Output
+from grng_cli.run_notices import RunNotices
+from grng_cli.sweep_progress import best_of, trials_bar
 from grng_cli.sweep_summary import told, trial_text
 from grng_cli.wording import scalar, seconds
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from grng.experiments.record import Calibration
     from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.trials import Trial
-
-_BAR = 24
 
 
 def run_tuning(prepared: Prepared, printer: Output, *, rerun: bool) -> Prepared | int:
@@ -31,7 +29,7 @@ def run_tuning(prepared: Prepared, printer: Output, *, rerun: bool) -> Prepared 
     """
     from grng.experiments.tuning import target_warnings, tune
     from grng.training.errors import Interrupted
-    from grng_cli.stopping import Terminated, terminate_as_interrupt
+    from grng_cli.stopping import how_stopped, terminate_as_interrupt
 
     if not prepared.sweeps:
         for warning in target_warnings(prepared):
@@ -49,13 +47,12 @@ def run_tuning(prepared: Prepared, printer: Output, *, rerun: bool) -> Prepared 
                 rerun=rerun,
             )
     except (KeyboardInterrupt, Interrupted) as error:
-        terminated = isinstance(error, Terminated) or getattr(error, "exit_code", 130) == 143
-        how = "terminated" if terminated else "interrupted"
+        how, code = how_stopped(error)
         printer.warning(
             f"{how} while tuning: {progress.count} of {progress.total} trials have ended, the others are saved in "
             f"{prepared.directory}\n  go on with: {options.invocation()}"
         )
-        return 143 if terminated else 130
+        return code
     for warning in target_warnings(tuned):
         printer.warning(warning)
     return tuned
@@ -67,21 +64,12 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
     def __init__(self, output: Output, prepared: Prepared) -> None:
         self._output = output
         self._sweeps = prepared.sweeps
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=_BAR),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
-            TextColumn("{task.fields[best]}", markup=False),
-            TimeElapsedColumn(),
-            console=output.stderr,
-            disable=not output.live,
-            transient=True,
-        )
+        self._bar = trials_bar(output)
         self.total = sum(one.total for one in prepared.sweeps.values())
         """How many trials there are."""
         self._task = self._bar.add_task("tuning", total=self.total, best="")
         self._lock = threading.Lock()
-        self._warned: set[str] = set()
+        self._notices = RunNotices(output)
         self._counts: dict[str, int] = {}
 
     @property
@@ -119,13 +107,10 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
 
     def ended(self, label: str, trial: Trial, trials: list[Trial]) -> None:
         """Say what came of a trial."""
-        from grng.experiments.sweep_summary import rank
-
         sweep = self._sweeps[label]
         objective = sweep.config.objective
         known = [one for one in trials if one.ended]
-        finished = [one for one in known if one.status == "finished"]
-        best = min(finished, key=lambda one: rank(one, objective), default=None)
+        best = best_of(known, objective)
         what = trial_text(trial, objective).removeprefix(f"trial {trial.number}")
         best_text = "" if best is None else f"best {told(objective, best)}"
         with self._lock:
@@ -139,18 +124,5 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
 
     def __call__(self, label: str, trial: Trial, seed: int, event: Any) -> None:
         """Show what matters of a run's event."""
-        from grng.experiments.local import WorkerDied
-        from grng.training.events import RunStarted
-
-        name = f"tuning {label}: trial {trial.number} seed {seed}"
         with self._lock:
-            if isinstance(event, WorkerDied):
-                what = "trying again" if event.retried else "giving up"
-                self._output.warning(f"{name}: the worker died ({event.reason}); {what}")
-            elif isinstance(event, RunStarted):
-                for text in event.warnings:
-                    if text not in self._warned:  # the same data in every run
-                        self._warned.add(text)
-                        self._output.warning(text)
-                if event.resumed_from_step is not None:
-                    self._output.chatter(f"{name}: resumed from step {event.resumed_from_step}")
+            self._notices(f"tuning {label}: trial {trial.number} seed {seed}", event)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from grng.runs.schema import Count, Positive
-from grng.runs.sections import TrainingConfig
+from grng.runs.sections import TrainingBase
 
 LENGTHS = ("epochs", "steps", "seconds")
 
@@ -37,7 +37,7 @@ def _target(value: Any) -> Any:
     raise PydanticCustomError("target", "{text}", {"text": text})
 
 
-class BudgetConfig(TrainingConfig):
+class BudgetConfig(TrainingBase):
     """As a run's `training`, and a budget in seconds: each optimizer gets the steps that it does in that time."""
 
     alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset(LENGTHS),)
@@ -47,7 +47,7 @@ class BudgetConfig(TrainingConfig):
     seconds: Positive | None = None
     """Training seconds per run, instead of `epochs` or `steps`; measured once per optimizer and turned into steps."""
 
-    target: Annotated[float | Literal["tuned"] | None, BeforeValidator(_target)] = None  # type: ignore[assignment]
+    target: Annotated[float | Literal["tuned"] | None, BeforeValidator(_target)] = None
     """Validation accuracy to reach, a fraction; `tuned`: what the reference's best trial came to; null: the data set's
     default."""
 

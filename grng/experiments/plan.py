@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments import record, specs
-from grng.experiments.budget import TUNED
+from grng.experiments.budget import TUNED, BudgetConfig
 from grng.experiments.compare_config import CompareConfig
 from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.identity import directory_name, run_id, short_id
@@ -152,7 +152,7 @@ def check_directory(directory: Path, runs: Sequence[PlannedRun]) -> None:
         RunDirectory(run.directory).check(run.config)
 
 
-def training_of(budget: TrainingConfig, *, steps: int | None = None) -> TrainingConfig:
+def training_of(budget: BudgetConfig, *, steps: int | None = None) -> TrainingConfig:
     """Return what a run is told of the comparison's budget; a target that is not known yet is left to the data set.
 
     Args:

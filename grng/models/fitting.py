@@ -140,12 +140,11 @@ def _adapted_input(value: Tensor, target: Tensor, channels: int) -> Tensor | Non
         return None
     folded = max(1, target.shape[1] // channels)  # stems that fold space into channels have several of each
     before = value.shape[1] // folded
-    if before < 1:
+    if before * folded != value.shape[1]:
         return None
     try:
-        adapted = adapt_input_conv(channels, value, **({} if before == 3 else {"base_chans": before}))
-    # the last: an older timm adapts from three channels only
-    except (NotImplementedError, AssertionError, TypeError):
+        adapted = adapt_input_conv(channels, value, base_chans=before)
+    except NotImplementedError:  # timm says of which weights it knows no way
         return None
     return adapted if adapted.shape == target.shape else None
 

@@ -117,10 +117,8 @@ class OptimizerConfig(NamedSection):
         return dict(self.__pydantic_extra__ or {})
 
 
-class TrainingConfig(Section):
-    """How long, in which batches, with which learning-rate schedule, and when a run counts as diverged."""
-
-    alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"epochs", "steps"}),)
+class TrainingBase(Section):
+    """What a run and a comparison say alike of training; what they mean by a length and a target differs."""
 
     epochs: Count | None = None
     """Passes over the training data; 3 unless `steps` is given."""
@@ -154,12 +152,19 @@ class TrainingConfig(Section):
     """No weight decay for norms, biases and what the model names: position embeddings, class tokens."""
     eval_every: Count | None = None
     """Steps between evaluations, besides those at every epoch's end."""
-    target: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Validation accuracy to reach, a fraction; null: the data set's default."""
     divergence_factor: Annotated[float, Field(gt=1)] = 10.0
     """A loss above this times the first step's loss …"""
     divergence_patience: Count = 20
     """… for so many steps in a row is divergence."""
+
+
+class TrainingConfig(TrainingBase):
+    """How long, in which batches, with which learning-rate schedule, and when a run counts as diverged."""
+
+    alternatives: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"epochs", "steps"}),)
+
+    target: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Validation accuracy to reach, a fraction; null: the data set's default."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,31 @@ def ignore_everything(
     (directory / "pid").write_text(str(os.getpid()))
     time.sleep(60)
     return result_of(config)
+
+
+class Scored:
+    """A runner whose results follow from a validation accuracy, a function of the config; None: the run diverged.
+
+    Args:
+        score: The function.
+        stop_at: How many runs are done before one is interrupted; None: all.
+    """
+
+    def __init__(self, score: Callable[[RunConfig], float | None], *, stop_at: int | None = None) -> None:
+        self.score = score
+        self.stop_at = stop_at
+        self.done: list[Path] = []
+        self.configs: list[RunConfig] = []
+
+    def __call__(
+        self, config: RunConfig, directory: Path, *, on_event: EventHandler, time_shared: bool, rerun: bool
+    ) -> RunResult:
+        if len(self.done) == self.stop_at:
+            raise KeyboardInterrupt
+        self.done.append(directory)
+        self.configs.append(config)
+        return self.result(config, directory, self.score(config))
+
+    def result(self, config: RunConfig, directory: Path, accuracy: float | None) -> RunResult:
+        """Return what a run with this validation accuracy results in."""
+        raise NotImplementedError

@@ -14,7 +14,7 @@ import pytest
 from grng.errors import RunDirectoryError
 from grng.experiments import sweep as module
 from grng.experiments import sweep_record
-from grng.experiments.executor import EventHandler, InProcessExecutor
+from grng.experiments.executor import InProcessExecutor
 from grng.experiments.objectives import RunOutcome
 from grng.experiments.space_grammar import Real
 from grng.experiments.spaces import Space
@@ -27,26 +27,15 @@ from grng.report.sensitivity import make_map, read_points
 from grng.runs.config import RunConfig
 from grng.runs.loading import load_file
 from grng.runs.result import Final, RunResult, Target
-from tests.experiments.runners import result_of
+from tests.experiments.runners import Scored, result_of
 
 Score = Callable[[RunConfig], float | None]
 
 
-class Fake:
-    """A runner whose validation accuracy is a function of the config; None: it diverged."""
+class Fake(Scored):
+    """Reaches the target the sooner the better it is."""
 
-    def __init__(self, score: Score, *, stop_at: int | None = None) -> None:
-        self.score = score
-        self.stop_at = stop_at
-        self.done: list[Path] = []
-
-    def __call__(
-        self, config: RunConfig, directory: Path, *, on_event: EventHandler, time_shared: bool, rerun: bool
-    ) -> RunResult:
-        if len(self.done) == self.stop_at:
-            raise KeyboardInterrupt
-        self.done.append(directory)
-        accuracy = self.score(config)
+    def result(self, config: RunConfig, directory: Path, accuracy: float | None) -> RunResult:
         result = result_of(config)
         if accuracy is None:
             return result.model_copy(update={"status": "diverged", "reason": "nan"})

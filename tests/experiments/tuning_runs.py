@@ -9,12 +9,12 @@ from typing import Any
 
 from grng.experiments.compare import Comparison, Prepared, compare, prepare
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.executor import EventHandler, InProcessExecutor
+from grng.experiments.executor import InProcessExecutor
 from grng.runs.config import RunConfig
 from grng.runs.identity import run_id
 from grng.runs.loading import dump_yaml
 from grng.runs.result import Final, Pairing, RunResult, Target
-from tests.experiments.runners import result_of
+from tests.experiments.runners import Scored, result_of
 
 Score = Callable[[RunConfig], float | None]
 
@@ -28,23 +28,10 @@ SMALL: dict[str, Any] = {
 }
 
 
-class Fake:
-    """A runner whose validation accuracy is a function of the config; None: it diverged."""
+class Fake(Scored):
+    """Leaves its result where the trainer would."""
 
-    def __init__(self, score: Score, *, stop_at: int | None = None) -> None:
-        self.score = score
-        self.stop_at = stop_at
-        self.done: list[Path] = []
-        self.configs: list[RunConfig] = []
-
-    def __call__(
-        self, config: RunConfig, directory: Path, *, on_event: EventHandler, time_shared: bool, rerun: bool
-    ) -> RunResult:
-        if len(self.done) == self.stop_at:
-            raise KeyboardInterrupt
-        self.done.append(directory)
-        self.configs.append(config)
-        accuracy = self.score(config)
+    def result(self, config: RunConfig, directory: Path, accuracy: float | None) -> RunResult:
         batches = hashlib.sha256(str(config.seed).encode()).hexdigest()
         result = result_of(config).model_copy(
             update={
