@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from grng.curvature import conv_moments
 from grng.curvature.factor_blocks import count_blocks, cut
 from grng.curvature.layout import conv_gradients, conv_patches, linear_features, pads_same
 from grng.curvature.precision import wide_dtype
@@ -193,16 +194,32 @@ class FactorSum:
 
     def add_inputs(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the inputs of every use of the layer in one forward, of the first `samples` of its `batch` samples."""
-        dtype = wide_dtype(self.layer.weight)
-        rows = [self.layer.input_rows(inputs.to(dtype), batch=batch, samples=samples) for inputs in uses]
+        wide = [inputs.to(wide_dtype(self.layer.weight)) for inputs in uses]
         if self.weight_sharing == "reduce":
+            rows = [self.layer.input_rows(inputs, batch=batch, samples=samples) for inputs in wide]
             positions = sum(part.shape[2] for part in rows)
-            rows = [sum_of([part.sum(dim=2, keepdim=True) for part in rows]) / positions]
-        for part in rows:
-            product = _second_moment(part, with_bias=self.layer.bias is not None, blocks=self.layer.input_blocks)
+            moments = [self._moment(sum_of([part.sum(dim=2, keepdim=True) for part in rows]) / positions)]
+        else:
+            moments = [self._input_moment(inputs, batch=batch, samples=samples) for inputs in wide]
+        for product, count in moments:
             self._inputs = product if self._inputs is None else self._inputs.add_(product)
-            self._input_rows += part.shape[1] * part.shape[2]
+            self._input_rows += count
         self.samples += samples
+
+    def _input_moment(self, inputs: Tensor, *, batch: int, samples: int) -> tuple[Tensor, int]:
+        """Return the sum over one use's rows, and how many there are."""
+        layer = self.layer
+        part = _first_samples(inputs, batch, samples)
+        if isinstance(layer.module, nn.Conv2d) and conv_moments.suits(layer.module, part, layer.input_blocks):
+            return conv_moments.second_moment(
+                part, layer.module, with_bias=layer.bias is not None, blocks=layer.input_blocks
+            )
+        return self._moment(layer.input_rows(inputs, batch=batch, samples=samples))
+
+    def _moment(self, rows: Tensor) -> tuple[Tensor, int]:
+        layer = self.layer
+        product = _second_moment(rows, with_bias=layer.bias is not None, blocks=layer.input_blocks)
+        return product, rows.shape[1] * rows.shape[2]
 
     def add_gradients(self, uses: Sequence[Tensor], *, batch: int, samples: int) -> None:
         """Add the per-sample output gradients of every use; called once per set of sampled (or enumerated) labels."""
