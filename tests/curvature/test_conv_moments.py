@@ -28,7 +28,8 @@ def moments(model: nn.Module, inputs: Tensor, *, by_offsets: bool, **kwargs: Any
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 3), (3, 1), (1, 2), (5, 3)])
 def test_offsets_give_the_sum_over_patches(kernel: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    for padding, groups, size, bias in product((0, 1, 2, (1, 0), "same"), (1, 2), ((5, 7), (4, 2)), (False, True)):
+    paddings: tuple[int | tuple[int, int] | str, ...] = (0, 1, 2, (1, 0), "same")
+    for padding, groups, size, bias in product(paddings, (1, 2), ((5, 7), (4, 2)), (False, True)):
         inputs = torch.randn(3, 4, *size, dtype=torch.float64)
         conv = nn.Conv2d(4, 2, kernel, padding=padding, groups=groups, bias=bias).double()
         margins = conv._reversed_padding_repeated_twice
@@ -47,7 +48,7 @@ def test_offsets_give_the_sum_over_patches(kernel: tuple[int, int]) -> None:
         (nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), {}),
         (Conv2dSame(4, 2, 3), {}),
         (nn.Conv2d(4, 2, 3, padding=1), {"samples": 2}),  # of a part of the batch
-        (nn.Conv2d(4, 2, 3, padding=1).to(memory_format=torch.channels_last), {}),  # type: ignore[call-overload]
+        (nn.Conv2d(4, 2, 3, padding=1).to(memory_format=torch.channels_last), {}),
     ],
 )
 def test_offsets_hold_for_blocks_other_paddings_and_parts_of_the_batch(conv: nn.Conv2d, options: Any) -> None:
@@ -65,9 +66,13 @@ def test_offsets_are_taken_where_they_pay_and_are_exact_alone() -> None:
     assert conv_moments.suits(wide, torch.empty(32, 32, 16, 16), 1)
     assert not conv_moments.suits(narrow, torch.empty(32, 4, 16, 16), 1)
     assert not conv_moments.suits(wide, torch.empty(1, 32, 16, 16), 1)
-    for other in ({"stride": 2}, {"dilation": 2}, {"kernel_size": 1}, {"kernel_size": 7}):
-        conv = nn.Conv2d(32, 8, **{"kernel_size": 3, **other})
-        assert not conv_moments.suits(conv, torch.empty(32, 32, 16, 16), 1)
+    for other in (
+        nn.Conv2d(32, 8, 3, stride=2),
+        nn.Conv2d(32, 8, 3, dilation=2),
+        nn.Conv2d(32, 8, 1),
+        nn.Conv2d(32, 8, 7),
+    ):
+        assert not conv_moments.suits(other, torch.empty(32, 32, 16, 16), 1)
 
 
 def test_single_precision_loses_nothing_to_the_corrections() -> None:
