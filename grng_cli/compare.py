@@ -13,6 +13,7 @@ from grng_cli import (
     pool_options,
     processes,
     statistics_options,
+    terminal_options,
     training_options,
     tuning_options,
     workload_options,
@@ -108,6 +109,8 @@ def compare(
     alpha: statistics_options.Alpha = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
+    plot: terminal_options.Plot = False,
+    no_progress: terminal_options.NoProgress = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -163,7 +166,7 @@ def compare(
         flags,
         config,
         set_,
-        Output(json_only=json, quiet=quiet),
+        Output(json_only=json, quiet=quiet, progress=not no_progress),
         smoke=smoke,
         dry_run=dry_run,
         plan=plan,
@@ -171,6 +174,7 @@ def compare(
         in_process=workers == 0,
         markdown=markdown,
         csv=csv,
+        plot=plot,
     )
     if code is not None:
         raise typer.Exit(code)

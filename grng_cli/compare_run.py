@@ -34,6 +34,7 @@ def run_comparison(
     in_process: bool,
     markdown: Path | None,
     csv: Path | None,
+    plot: bool = False,
 ) -> int | None:
     """Check everything, do the runs that are not there, and report all of them.
 
@@ -49,6 +50,7 @@ def run_comparison(
         in_process: Whether `--workers 0` was given.
         markdown: A file to write, or None.
         csv: A file to write, or None.
+        plot: Draw the curves.
 
     Returns:
         The exit code; None where nothing was run.
@@ -88,7 +90,21 @@ def run_comparison(
         return comparison
     printer.chatter("")
     report = _report_several if tuned.several else _report
-    return report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+    code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+    _show_curves(comparison, tuned, printer, plot=plot)
+    return code
+
+
+def _show_curves(comparison: Comparisons, prepared: PreparedWorkloads, printer: Output, *, plot: bool) -> None:
+    """Bring TensorBoard's overview up to date, and draw the curves where that was asked for."""
+    from grng_cli.board import refresh_boards
+
+    refresh_boards([one.directory for one in prepared.each], printer)
+    if plot:
+        from grng.report.workloads import load_workloads
+        from grng_cli.plots import plot_workloads
+
+        plot_workloads(load_workloads(comparison.directory), printer)
 
 
 def _prepare(

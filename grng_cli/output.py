@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
@@ -24,10 +25,19 @@ WIDE_TABLE_WIDTH = 120
 """Columns of a table there that would otherwise have lines of hundreds: an editor shows these whole."""
 
 
+def is_plain() -> bool:
+    """Return whether control characters have no place here: in the logs of CI, and on dumb terminals.
+
+    A CI service says so by `CI` in the environment; some of them have the terminal of a person otherwise.
+    """
+    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    return in_ci or os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
 def make_console(stream: IO[str]) -> Console:
-    """Return a console on `stream` that is plain when piped or when NO_COLOR is set."""
+    """Return a console on `stream` that is plain when piped, in CI, on a dumb terminal, or with NO_COLOR set."""
     interactive = stream.isatty()
-    plain = bool(os.environ.get("NO_COLOR")) or not interactive
+    plain = bool(os.environ.get("NO_COLOR")) or not interactive or is_plain()
     return Console(
         file=stream,
         color_system=None if plain else "auto",
@@ -40,18 +50,19 @@ def make_console(stream: IO[str]) -> Console:
 
 
 class Output:
-    """Where a command says things; made once per command from its `--json` and `--quiet`."""
+    """Where a command says things; made once per command from its `--json`, `--quiet` and `--no-progress`."""
 
-    def __init__(self, *, json_only: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, json_only: bool = False, quiet: bool = False, progress: bool = True) -> None:
         self.json_only = json_only
         self.quiet = quiet
+        self.progress = progress
         self.stdout = make_console(sys.stdout)
         self.stderr = make_console(sys.stderr)
 
     @property
     def live(self) -> bool:
         """Whether a moving progress display makes sense."""
-        return not self.quiet and self.stderr.is_terminal
+        return self.progress and not self.quiet and self.stderr.is_terminal and not is_plain()
 
     def busy(self, what: str) -> AbstractContextManager[object]:
         """Show on a terminal, while a block without a progress display runs, what takes so long."""
@@ -81,6 +92,14 @@ class Output:
         if not self.quiet:
             text = _wrapped(printable(renderable), self.stderr) if isinstance(renderable, str) else renderable
             self._print(self.stderr, text)
+
+    def drawing(self, make: Callable[[Console], RenderableType | None]) -> None:
+        """Print what `make` draws for a console: after the data, or beside it on stderr where that is to be alone."""
+        console = self.stderr if self.json_only or self.quiet else self.stdout
+        drawn = make(console)
+        if drawn is not None:
+            self._print(console, Text())
+            self._print(console, drawn)
 
     def warning(self, text: str) -> None:
         """Print on stderr what must not be lost, also with `--quiet`."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import diagnostics_options, options, statistics_options
+from grng_cli import diagnostics_options, options, statistics_options, terminal_options
 from grng_cli.output import Output
+
+if TYPE_CHECKING:
+    from grng.report.workloads import Workloads
 
 
 def report(
@@ -23,6 +26,7 @@ def report(
     interval: statistics_options.Interval = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
+    plot: terminal_options.Plot = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -33,6 +37,7 @@ def report(
     from grng.report.asked import check_columns, parse_columns
     from grng.report.tables import summarise
     from grng.report.workloads import load_workloads
+    from grng_cli.board import refresh_boards
     from grng_cli.compare_summary import check_files, show
 
     printer = Output(json_only=json, quiet=quiet)
@@ -44,6 +49,7 @@ def report(
     asked = questions_of(workloads.labels, workloads.runs, claims=claim or (), margin=margin, interval=interval)
     for warning in asked.warnings:
         printer.warning(warning)
+    refresh_boards([run.root for run in workloads.runs], printer)
     if workloads.several:
         from grng_cli.workloads_summary import show_workloads
 
@@ -59,10 +65,19 @@ def report(
             markdown=markdown,
             csv=csv,
         )
+        _plot(workloads, printer, asked=plot)
         raise typer.Exit(code)
     (experiment,) = workloads.each.values()
     table = summarise(experiment, columns=shown, margin=asked.margin, interval=asked.interval)
     claims = judge_claims(asked.claims, experiment)
-    raise typer.Exit(
-        show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
-    )
+    code = show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
+    _plot(workloads, printer, asked=plot)
+    raise typer.Exit(code)
+
+
+def _plot(workloads: Workloads, printer: Output, *, asked: bool) -> None:
+    """Draw the curves where that was asked for."""
+    if asked:
+        from grng_cli.plots import plot_workloads
+
+        plot_workloads(workloads, printer)

@@ -14,6 +14,7 @@ from grng_cli import (
     pool_options,
     sensitivity_options,
     sweep_options,
+    terminal_options,
     training_options,
 )
 from grng_cli.output import Output
@@ -100,6 +101,8 @@ def sweep(
     rerun: options.Rerun = False,
     map_: sensitivity_options.Map = None,
     markdown: options.Markdown = None,
+    plot: terminal_options.Plot = False,
+    no_progress: terminal_options.NoProgress = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -149,7 +152,7 @@ def sweep(
     from grng_cli.compare_summary import check_files
 
     check_files(markdown)
-    printer = Output(json_only=json, quiet=quiet)
+    printer = Output(json_only=json, quiet=quiet, progress=not no_progress)
     configs = [*([sweep_config] if sweep_config else []), *(config or [])]
     with printer.busy("loading torch and timm"):
         prepared = _prepare(
@@ -168,6 +171,10 @@ def sweep(
     from grng_cli.sweep_summary import show, write_markdown
 
     show(summary, printer)
+    if plot:
+        from grng_cli.plots import plot_sweep
+
+        plot_sweep(summary, printer)
     if markdown is not None:
         write_markdown(summary, markdown)
     raise typer.Exit(RUN_FAILED if summary.best is None else 0)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import data_options, diagnostics_options, model_options, options, processes, training_options
+from grng_cli import (
+    data_options,
+    diagnostics_options,
+    model_options,
+    options,
+    processes,
+    terminal_options,
+    training_options,
+)
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -95,6 +103,8 @@ def train(
     smoke: options.Smoke = False,
     dry_run: options.DryRun = False,
     rerun: options.Rerun = False,
+    plot: terminal_options.Plot = False,
+    no_progress: terminal_options.NoProgress = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -145,7 +155,7 @@ def train(
     from grng.runs.config import RunConfig, resolve
     from grng_cli.sources import load, located
 
-    printer = Output(json_only=json, quiet=quiet)
+    printer = Output(json_only=json, quiet=quiet, progress=not no_progress)
     loaded = load(RunConfig, flags, configs=config, smoke="smoke" if smoke else None, sets=set_, opts=opt)
     processes.start_early(loaded.config)
     resolved = resolve(loaded.config, locate=loaded.locate)
@@ -155,7 +165,7 @@ def train(
             if speaks:
                 _describe(resolved, directory, printer)
             return
-        code = _run(resolved, directory, printer, rerun=rerun)
+        code = _run(resolved, directory, printer, rerun=rerun, plot=plot)
     raise typer.Exit(code)
 
 
@@ -165,7 +175,7 @@ def _default_directory(config: "RunConfig") -> Path:
     return Path("runs") / f"{directory_name(config.label or config.optimizer.name)}-{short_id(run_id(config))}"
 
 
-def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) -> int:
+def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool, plot: bool) -> int:
     """Train, showing progress and what came of it; return the exit code."""
     from grng.training.errors import Interrupted, Terminated
     from grng.training.events import RunEnded
@@ -192,6 +202,10 @@ def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool) 
         return error.exit_code
     reused = any(event.reused for event in ended)
     show(result, directory, printer, reused=reused)
+    if plot:
+        from grng_cli.plots import plot_run
+
+        plot_run(result, directory, printer)
     missing = diagnostics_options.not_measured(config, result) if reused else None
     if missing:
         printer.warning(missing)

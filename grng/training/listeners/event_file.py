@@ -24,7 +24,7 @@ from grng.runs.files import explain_os_errors
 
 EVENT_FILES = "events.out.tfevents.*"
 _OURS = f"{EVENT_FILES}.grng"
-_VERSION = "brain.Event:2"
+EVENT_VERSION = "brain.Event:2"
 
 
 class EventFile:
@@ -41,13 +41,13 @@ class EventFile:
 
     def __init__(self, directory: Path, *, purge_step: int | None = None) -> None:
         with explain_os_errors(directory):
-            path = directory / _name(directory)
+            path = directory / next_name(directory)
             self._file = AppendedFile(path)
         # Relative to a clock that nobody sets, so that a change of the time of day does not show within a run.
         self._clock = time.time() - time.monotonic()
         self._pending = io.BytesIO()
         self._records = RecordWriter(self._pending)
-        self._add(event_pb2.Event(file_version=_VERSION))
+        self._add(event_pb2.Event(file_version=EVENT_VERSION))
         if purge_step is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(event_pb2.Event(step=purge_step, session_log=start))
@@ -114,8 +114,8 @@ def cut_back(directory: Path, kept: Mapping[str, int]) -> None:
                 os.truncate(path, kept[path.name])
 
 
-def _name(directory: Path) -> str:
-    """Return a name that sorts after those of all event files that are there."""
+def next_name(directory: Path) -> str:
+    """Return a name for an event file that sorts after those of all event files that are in `directory`."""
     numbers = [path.name.split(".")[3] for path in directory.glob(EVENT_FILES)]
     last = max((int(number) for number in numbers if number.isdecimal()), default=-1)
     return f"events.out.tfevents.{max(int(time.time()), last + 1):010d}.{socket.gethostname()}.{os.getpid()}.grng"
