@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # Named by class in timm's own factory, so that its default of 0.9 must be set here too.
 _TIMM_MOMENTUM = 0.9
+
+_PAPER = re.compile(r"\b(\d{4}\.\d{4,5})\b")
 
 
 def names() -> list[str]:
@@ -82,6 +86,25 @@ def timm_hyperparameters(name: str) -> dict[str, Hyperparameter]:
             parameter.name, Any, default, Meaning("", "see timm's documentation")
         )
     return found
+
+
+def about(name: str) -> dict[str, Any]:
+    """Return what timm tells of its optimizer `name`, under the names that the registry's rows have."""
+    constructor, _ = _class_of(name)
+    source = sys.modules[constructor.__module__].__doc__ or ""
+    # The class's own text first: that of its module may name the papers of others.
+    papers = _PAPER.findall(constructor.__doc__ or "") or _PAPER.findall(source)
+    second_order = is_second_order(name)
+    return {
+        "summary": get_optimizer_info(name).description,
+        "equation": "see the paper",
+        "kind": "second-order" if second_order else "first-order",
+        "cost": "",
+        "memory": "",
+        "measured": "not here; result.json of a run has step_ms and optimizer_state_bytes",
+        "paper": ", ".join(f"arXiv {number}" for number in dict.fromkeys(papers)) or "see timm's documentation",
+        "needs": ["create_graph"] if second_order else [],
+    }
 
 
 def is_second_order(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grng_cli import options
+from grng_cli.examples import epilog
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Kind(StrEnum):
     sweep = "sweep"
 
 
-@config.command("list")
+@config.command("list", epilog=epilog("config list"))
 def list_configs(json: options.Json = False) -> None:
     """List the configs that come with grng."""
     from grng_cli.sources import shipped_configs
@@ -47,7 +48,7 @@ def list_configs(json: options.Json = False) -> None:
         output.essential("\n".join(names))
 
 
-@config.command("show")
+@config.command("show", epilog=epilog("config show"))
 def show_config(name: Name) -> None:
     """Print a config with every default filled in."""
     from grng.runs.config import RunConfig, resolve
@@ -60,7 +61,7 @@ def show_config(name: Name) -> None:
     Output().essential(dump_yaml(shown).rstrip())
 
 
-@config.command("check")
+@config.command("check", epilog=epilog("config check"))
 def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML files, or names.")]) -> None:
     """Check configs, names and hyperparameters included; nothing is run."""
     from grng.experiments.compare_config import CompareConfig
@@ -86,7 +87,7 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
         output.essential(f"{name}: good")
 
 
-@config.command("schema")
+@config.command("schema", epilog=epilog("config schema"))
 def show_schema(kind: Annotated[Kind, typer.Argument(help="Of which command.")] = Kind.train) -> None:
     """Print the JSON Schema, for editors that complete and check configs."""
     from grng.experiments.compare_config import CompareConfig

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grng_cli import options
+from grng_cli.examples import epilog
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ models = typer.Typer(help="The models: any of timm's, and two_layer.", no_args_i
 datasets = typer.Typer(help="The data sets.", no_args_is_help=True)
 
 
-@optimizers.command("list")
+@optimizers.command("list", epilog=epilog("optimizers list"))
 def list_optimizers(json: options.Json = False) -> None:
     """List the optimizers. Besides these there are timm's, as timm:NAME."""
     from grng.optimizers import list_optimizers as rows
@@ -26,73 +27,34 @@ def list_optimizers(json: options.Json = False) -> None:
     output = Output(json_only=json)
     infos = rows()
     if json:
-        keys = ("name", "summary", "equation", "cost", "paper", "kind")
+        keys = ("name", "summary", "equation", "cost", "memory", "measured", "paper", "kind")
         output.document([{**{key: getattr(info, key) for key in keys}, "needs": list(info.needs)} for info in infos])
         return
     output.essential(
         _table(
             ("name", "what it is", "cost of a step", "needs"),
-            [(info.name, info.summary, info.cost, ", ".join(info.needs) or "-") for info in infos],
+            [(info.name, info.summary, info.cost, "\n".join(info.needs) or "-") for info in infos],
         )
     )
     output.data("\nHyperparameters: grng optimizers show ring. timm's optimizers: timm:NAME, e.g. timm:lamb.")
 
 
-@optimizers.command("show")
+@optimizers.command("show", epilog=epilog("optimizers show"))
 def show_optimizer(
     name: Annotated[str, typer.Argument(help="Its name.", autocompletion=options.complete_optimizers)],
     json: options.Json = False,
 ) -> None:
-    """Show an optimizer's hyperparameters: type, range, default and meaning."""
-    from grng.optimizers import check_optimizer_name, hyperparameters
-    from grng.optimizers import list_optimizers as rows
+    """Show an optimizer: equation, needs, cost, paper, and its hyperparameters: type, range, default and meaning."""
+    from grng_cli.optimizer_page import described, show
 
     output = Output(json_only=json)
-    check_optimizer_name(name)
-    info = next((row for row in rows() if row.name == name), None)
-    known = list(hyperparameters(name).values())
     if json:
-        output.document({"name": name, "summary": info.summary if info else None, "hyperparameters": _described(known)})
-        return
-    if info:
-        output.essential(f"{name}: {info.summary}\n  {info.equation}\n  cost of a step: {info.cost}\n  {info.paper}\n")
-    rows_ = [
-        (
-            item["name"],
-            item["symbol"] or "",
-            _plain(item["default"]),
-            item["type"] + (f", {item['range']}" if item["range"] else ""),
-            item["meaning"],
-        )
-        for item in _described(known)
-    ]
-    output.essential(_table(("name", "symbol", "default", "allowed", "meaning"), rows_))
-    example = next((item for item in known if item.default is not None), known[0])
-    output.data(f"\nSet them with: grng train --optimizer {name} --opt {example.name}={_plain(example.default)}")
+        output.document(described(name))
+    else:
+        show(name, output)
 
 
-def _described(known: Iterable[Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": item.name,
-            "symbol": item.meaning.symbol or None,
-            "type": item.type_text,
-            "range": item.meaning.range_text() or None,
-            "default": list(item.default) if isinstance(item.default, tuple) else item.default,
-            "meaning": item.meaning.text,
-        }
-        for item in known
-    ]
-
-
-def _plain(value: Any) -> str:
-    """Return a value as one would type it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
-
-
-@models.command("list")
+@models.command("list", epilog=epilog("models list"))
 def list_models(
     pattern: Annotated[str, typer.Argument(help="With * and ?, e.g. 'vit*'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Names of pretrained weights, with tags.")] = False,
@@ -110,7 +72,7 @@ def list_models(
     output.chatter(f"{len(found)} models")
 
 
-@datasets.command("list")
+@datasets.command("list", epilog=epilog("datasets list"))
 def list_datasets(json: options.Json = False) -> None:
     """List the built-in data sets, and the doors to others."""
     from grng.data import list_datasets as rows

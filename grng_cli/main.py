@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from grng_cli import compare, config, inspection, report, sweep, train
+from grng_cli import compare, config, env, inspection, replay, report, sweep, train
+from grng_cli.examples import epilog
 from grng_cli.guard import Guarded
+from grng_cli.output import plain_streams
 
 app = typer.Typer(
     name="grng",
@@ -16,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(""),
 )
 
 
@@ -39,16 +42,23 @@ def main(
     """
 
 
-app.command("train")(train.train)
-app.command("compare")(compare.compare)
-app.command("sweep")(sweep.sweep)
-app.command("report")(report.report)
-app.add_typer(inspection.optimizers, name="optimizers")
-app.add_typer(inspection.models, name="models")
-app.add_typer(inspection.datasets, name="datasets")
-app.add_typer(config.config, name="config")
+_TRAIN, _LOOK = "Train", "Look"
+for _name, _command, _panel in (
+    ("train", train.train, _TRAIN),
+    ("compare", compare.compare, _TRAIN),
+    ("sweep", sweep.sweep, _TRAIN),
+    ("report", report.report, _TRAIN),
+    ("replay", replay.replay, _TRAIN),
+    ("env", env.env, _LOOK),
+):
+    app.command(_name, epilog=epilog(_name), rich_help_panel=_panel)(_command)
+app.add_typer(inspection.optimizers, name="optimizers", rich_help_panel=_LOOK)
+app.add_typer(inspection.models, name="models", rich_help_panel=_LOOK)
+app.add_typer(inspection.datasets, name="datasets", rich_help_panel=_LOOK)
+app.add_typer(config.config, name="config", rich_help_panel=_LOOK)
 
 
 def run() -> None:
     """Entry point of the installed command."""
+    plain_streams()
     app(prog_name="grng")

@@ -6,6 +6,7 @@ are printed. Piped, or with NO_COLOR set, no escape code is written.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
@@ -47,6 +48,18 @@ def make_console(stream: IO[str]) -> Console:
         emoji=False,
         legacy_windows=False,
     )
+
+
+def plain_streams() -> None:
+    """Have Typer's own screens keep to what `make_console` keeps to, and no character end a command.
+
+    Typer colours them wherever GitHub's CI runs, and a letter that an encoding such as ASCII lacks would be an error.
+    """
+    if is_plain() or not sys.stdout.isatty():
+        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 class Output:

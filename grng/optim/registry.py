@@ -28,6 +28,8 @@ class OptimizerInfo:
         cost: What a step costs beside AdamW's, in words.
         paper: Where it comes from.
         kind: first-order, second-order or bayesian.
+        memory: What it keeps between steps, in bytes a parameter of 32 bits.
+        measured: A step's time and the state, from docs/results/step-cost.md and step-cost-larger.md.
         needs: What it needs of the training loop beside gradients.
         fixed: Constructor arguments that this row fixes.
         defaults: Defaults that this row sets instead of the signature's.
@@ -40,6 +42,8 @@ class OptimizerInfo:
     cost: str
     paper: str
     kind: Kind
+    memory: str = ""
+    measured: str = ""
     needs: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -64,6 +68,8 @@ _ROWS = (
         cost="1 ×",
         paper="Robbins & Monro 1951; Polyak 1964",
         kind="first-order",
+        memory="4 B: the momentum",
+        measured="0.9 to 1.0 × AdamW's step, 4 B",
     ),
     OptimizerInfo(
         name="adamw",
@@ -73,6 +79,8 @@ _ROWS = (
         cost="1 ×",
         paper="Loshchilov & Hutter 2019, arXiv 1711.05101",
         kind="first-order",
+        memory="8 B: two moments",
+        measured="1.0 × AdamW's step, 8 B",
     ),
     OptimizerInfo(
         name="kfac",
@@ -82,6 +90,8 @@ _ROWS = (
         cost="one outputs-only backward per curvature update, inverses now and then",
         paper="Martens & Grosse 2015, arXiv 1503.05671",
         kind="second-order",
+        memory="4 B, and of each layer with m inputs and n outputs 8 (m² + n²) B: its two factors and their inverses",
+        measured="1.3 to 1.6 × AdamW's step, 18 to 51 B",
         needs=("observe",),
     ),
     OptimizerInfo(
@@ -92,6 +102,8 @@ _ROWS = (
         cost="one extra backward every 10th step",
         paper="Liu et al. 2023, arXiv 2305.14342",
         kind="second-order",
+        memory="8 B: the first moment and the diagonal curvature",
+        measured="1.0 to 1.1 × AdamW's step, 8 B",
         needs=("observe",),
         fixed=MappingProxyType({"estimator": "gnb"}),
     ),
@@ -103,6 +115,8 @@ _ROWS = (
         cost="one double backward every 10th step",
         paper="Liu et al. 2023, arXiv 2305.14342",
         kind="second-order",
+        memory="8 B: the first moment and the diagonal curvature",
+        measured="1.2 to 1.3 × AdamW's step, 8 B",
         needs=("create_graph",),
         fixed=MappingProxyType({"estimator": "hutchinson"}),
     ),
@@ -114,6 +128,8 @@ _ROWS = (
         cost="K-FAC's, and a norm per layer",
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (formulas derived here)",
         kind="second-order",
+        memory="4 B, and of each layer with m inputs and n outputs 8 (m² + n²) B: its two factors and their inverses",
+        measured="1.3 to 1.6 × AdamW's step, 18 to 51 B",
         needs=("observe",),
     ),
     OptimizerInfo(
@@ -124,6 +140,8 @@ _ROWS = (
         cost="K-FAC's, and a double backward at every step (or one more pass with finite differences)",
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (formulas derived here)",
         kind="second-order",
+        memory="4 B, and of each layer with m inputs and n outputs 8 (m² + n²) B: its two factors and their inverses",
+        measured="3.5 to 3.7 × AdamW's step, 30 to 51 B",
         needs=("observe", "create_graph"),
     ),
     OptimizerInfo(
@@ -134,6 +152,8 @@ _ROWS = (
         cost="a forward and an outputs-only backward on an eighth of the batch; about 1 × (observation=loss)",
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (recursion derived here)",
         kind="bayesian",
+        memory="4 B, and 4 B for each row that a layer's filter keeps: 4 rows of each of 8 steps",
+        measured="1.5 to 2.0 × AdamW's step, 130 to 132 B",
         needs=("observe",),
     ),
     OptimizerInfo(
@@ -144,6 +164,8 @@ _ROWS = (
         cost="a double backward at every step (or one more pass with finite differences)",
         paper="Barrett & Dherin 2021, arXiv 2009.11162; Karakida et al. 2023, arXiv 2210.02720",
         kind="first-order",
+        memory="4 B: the momentum",
+        measured="3.2 × AdamW's step, 4 B",
         needs=("create_graph",),
     ),
     OptimizerInfo(
@@ -154,6 +176,8 @@ _ROWS = (
         cost="a double backward at every step (or one more pass with finite differences)",
         paper="Barrett & Dherin 2021, arXiv 2009.11162; Zhao et al. 2024, arXiv 2406.09723",
         kind="first-order",
+        memory="8 B: two moments",
+        measured="3.2 × AdamW's step, 8 B",
         needs=("create_graph",),
     ),
     OptimizerInfo(
@@ -164,6 +188,8 @@ _ROWS = (
         cost="2 ×: a second forward and backward at every step",
         paper="Foret et al. 2021, arXiv 2010.01412",
         kind="first-order",
+        memory="4 B: the momentum",
+        measured="1.8 × AdamW's step, 4 B",
         needs=("closure",),
     ),
 )

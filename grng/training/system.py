@@ -1,4 +1,4 @@
-"""What a report of a fault needs to say of versions and machine; nothing in it fails, what cannot be told is left out."""
+"""What a report of a fault says of versions and machine; nothing in it fails, what cannot be told is left out."""
 
 from __future__ import annotations
 
