@@ -57,7 +57,9 @@ def show_optimizer(
 @models.command("list", epilog=epilog("models list"))
 def list_models(
     pattern: Annotated[str, typer.Argument(help="With * and ?, e.g. 'vit*'.")] = "*",
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Names of pretrained weights, with tags.")] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Names of weights, with tags.", rich_help_panel="Output")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """List the models: timm's, and two_layer, the network of the convergence theory."""

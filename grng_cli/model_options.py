@@ -15,7 +15,7 @@ Pretrained = Annotated[
     bool | None,
     typer.Option(
         "--pretrained/--no-pretrained",
-        help="Start from timm's weights; --model may have a tag: vit_base_patch16_224.augreg_in21k.",
+        help="Start from timm's weights; --model may have a tag, as in NAME.augreg_in1k.",
         rich_help_panel=_MODEL,
         show_default=False,
     ),
@@ -25,7 +25,7 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE",
-        help="Start from a file of weights: safetensors, torch, or a run's checkpoint/best.pt.",
+        help="Start from a file of weights: safetensors, torch, or a run's best.pt.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -60,8 +60,9 @@ Lora = Annotated[
     str | None,
     typer.Option(
         "--lora",
-        metavar="r=8,alpha=16,target=qkv",
-        help="Train low-rank adapters beside the layers named, and the classifier. Needs peft.",
+        metavar="SETTINGS",
+        help="Train low-rank adapters beside the layers named, and the classifier, e.g. r=8,alpha=16,target=qkv. "
+        "Needs peft.",
         rich_help_panel=_MODEL,
     ),
 ]

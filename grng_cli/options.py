@@ -65,7 +65,7 @@ Config = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any key of the config, e.g. logging.log_every=1.", rich_help_panel=_RUNNING
+        "--set", metavar="KEY=VALUE", help="Any key of the config, e.g. augment.flip=0.5.", rich_help_panel=_RUNNING
     ),
 ]
 Model = Annotated[

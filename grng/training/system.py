@@ -96,7 +96,7 @@ def _told(facts: Callable[[], Iterator[tuple[str, Any]]]) -> dict[str, Any]:
         for name, value in facts():
             told[name] = value
     except Exception as error:  # a broken installation is what a report may be about
-        told["not told"] = f"{type(error).__name__}: {error}"
+        told["failed"] = f"{type(error).__name__}: {error}"
     return told
 
 
