@@ -18,7 +18,10 @@ COMMANDS = [
     [],
     ["train"],
     ["compare"],
+    ["sweep"],
     ["report"],
+    ["replay"],
+    ["env"],
     ["optimizers"],
     ["optimizers", "list"],
     ["optimizers", "show"],
@@ -89,7 +92,7 @@ def test_the_module_is_the_command() -> None:
 def test_without_a_command_there_is_help(grng: Call) -> None:
     ran = grng()
     assert ran.code == 2
-    for name in ("train", "compare", "report", "optimizers", "models", "datasets", "config"):
+    for name in ("train", "compare", "sweep", "report", "replay", "env", "optimizers", "models", "datasets", "config"):
         assert name in ran.out + ran.err
 
 
