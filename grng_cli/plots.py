@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -28,7 +29,7 @@ _HEIGHT = 12
 _FEWEST_EPOCHS = 4
 """With fewer, the batches' losses say more than the epochs' means."""
 
-_TO_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼▁", "-|++++++++++_"[:12])
+_TO_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼▁", "-|+++++++++_")
 
 
 def draw(title: str, series: Mapping[str, Points], console: Console) -> Text | None:
@@ -93,7 +94,7 @@ def plot_rows(rows: Sequence[RowCurves], printer: Output, *, name: str | None = 
         series = {
             row.label: [(point.step / (epoch or 1), point.mean) for point in row.over_seeds(quantity)] for row in rows
         }
-        printer.drawing(lambda console, s=series, t=title: draw(f"{before}{t}, by {axis}", s, console))
+        printer.drawing(partial(draw, f"{before}{title}, by {axis}", series))
 
 
 def _many_epochs(rows: Sequence[RowCurves]) -> bool:
@@ -128,7 +129,7 @@ def plot_sweep(summary: Summary, printer: Output) -> None:
         last = max(number for number, _ in trials)
         best = _held(best, last)
     title = f"{TITLES[summary.objective]}, by trial"
-    printer.drawing(lambda console: draw(title, {"best so far": best, "trial": trials}, console))
+    printer.drawing(partial(draw, title, {"best so far": best, "trial": trials}))
 
 
 def _held(points: Points, last: float) -> Points:

@@ -47,6 +47,7 @@ def replay_config(original: Path, *, device: str | None = None, threads: int | N
         changes["device"] = recorded.device
     values = config.model_dump(mode="python")
     values["machine"] |= changes
+    values["output"] = None  # the original's own place
     return resolve(RunConfig.model_validate(values))
 
 
@@ -83,8 +84,9 @@ def replay(
         RunFailed: As `train`.
     """
     check_output(original, config, output)
-    if trainer is None:
-        from grng.training.trainer import train as trainer
+    from grng.training.trainer import train
+
+    do = trainer or train
 
     def mark(event: object = None) -> None:
         """Say whose replay it is once there is a directory: the first event comes after it."""
@@ -92,7 +94,7 @@ def replay(
             _write_mark(output, original, None)
 
     try:
-        trainer(config, output, listeners=[mark, *listeners], on_existing="rerun" if rerun else "reuse")
+        do(config, output, listeners=[mark, *listeners], on_existing="rerun" if rerun else "reuse")
     finally:
         mark()
     outcome = compare_runs(original, output)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from grng.experiments.replay import MARK
+from grng.experiments.replay import MARK, default_output, replay_config
 from grng.optimizers import list_optimizers
 from tests.cli.conftest import TINY, Call, call, snapshot
 
@@ -19,6 +19,18 @@ LINE = ("train", *TINY, "--eval-every", 2, "--set", "logging.log_every=1", "--no
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("original") / "run"
     assert call(*LINE, "--optimizer", "ring", "--seed", 3, "--threads", 1, "--output", directory).code == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def replayed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run done again."""
+    directory = tmp_path_factory.mktemp("replayed") / "again"
+    before = snapshot(original)
+    ran = call("replay", original, "--output", directory)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("ring, seed 3: equal bit for bit (4 lines of metrics and all scores)\n")
+    assert snapshot(original) == before, "the run is only read"
     return directory
 
 
@@ -34,24 +46,26 @@ def tampered(original: Path, place: Path) -> Path:
     return copy
 
 
-def test_a_replay_is_equal_bit_for_bit_and_leaves_the_run_alone(grng: Call, workdir: Path, original: Path) -> None:
-    before = snapshot(original)
-    ran = grng("replay", original)
-    assert ran.code == 0, ran.err
-    assert ran.out.startswith("ring, seed 3: equal bit for bit (4 lines of metrics and all scores)\n")
-    assert snapshot(original) == before
-    (place,) = (workdir / "runs").iterdir()
-    assert place.name.startswith("replay-ring-seed3-")
-    assert json.loads((place / MARK).read_text())["outcome"]["identical"] is True
-
-    again = grng("replay", original, "--json")
+def test_a_replay_is_equal_bit_for_bit_and_not_done_twice(grng: Call, original: Path, replayed: Path) -> None:
+    assert json.loads((replayed / MARK).read_text())["outcome"]["identical"] is True
+    again = grng("replay", original, "--output", replayed, "--json")
     assert "reused" in again.err
     (document,) = json.loads(again.out)["replays"]
     assert (document["identical"], document["lines"], document["changes"]) == (True, 4, [])
 
 
-def test_what_differs_is_told_with_its_digits_and_is_an_error(grng: Call, workdir: Path, original: Path) -> None:
+def test_where_a_replay_goes_by_itself(original: Path) -> None:
+    config = replay_config(original)
+    assert default_output(config).parent == Path("runs")
+    assert default_output(config).name.startswith("replay-ring-seed3-")
+    assert (config.output, config.machine.threads, config.machine.device) == (None, 1, "cpu")
+
+
+def test_what_differs_is_told_with_its_digits_and_is_an_error(
+    grng: Call, workdir: Path, original: Path, replayed: Path
+) -> None:
     copy = tampered(original, workdir / "tampered")
+    shutil.copytree(replayed, workdir / "again")
     ran = grng("replay", "tampered", "--output", "again")
     assert ran.code == 1
     assert ran.out.startswith("ring, seed 3: DIFFERENT in the digits that tables show; versions and machine are the")

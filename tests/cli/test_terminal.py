@@ -71,6 +71,7 @@ def test_no_control_character_reaches_dumb_terminals_and_ci(arguments: list[str]
     assert seen.lines
 
 
+@pytest.mark.slow
 def test_ascii_alone_is_no_error() -> None:
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "80"}
     command = [sys.executable, "-m", "grng_cli", "datasets", "list"]
