@@ -124,7 +124,7 @@ def plot_sweep(summary: Summary, printer: Output) -> None:
     from grng.experiments.objectives import TITLES
 
     trials = [(float(trial.number), trial.value) for trial in summary.trials if trial.value is not None]
-    best = [(float(trial.number), trial.value) for trial in summary.improvements if trial.value is not None]
+    best: Points = [(float(trial.number), trial.value) for trial in summary.improvements if trial.value is not None]
     if best and trials:
         last = max(number for number, _ in trials)
         best = _held(best, last)

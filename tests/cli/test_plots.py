@@ -42,7 +42,7 @@ def test_a_rising_curve_rises_and_a_falling_one_falls() -> None:
     for points, left_is_low in ((RISING, True), (FALLING, False)):
         drawn = draw("x", {"a": points}, console(colour=False))
         assert drawn is not None
-        columns = {}
+        columns: dict[int, int] = {}
         for row, line in enumerate(body(drawn.plain)):
             for column, character in enumerate(line):
                 if character != " ":

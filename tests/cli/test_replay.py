@@ -87,7 +87,7 @@ def test_what_it_refuses_is_said_and_nothing_is_written(grng: Call, workdir: Pat
     shutil.copytree(original, workdir / "other")
     (workdir / "empty").mkdir()
     before = snapshot(workdir)
-    for arguments, message, hint in [
+    refused: list[tuple[list[object], str, str]] = [
         (["nothing"], "nothing: does not exist.", "Give the directory of a run"),
         (["empty"], "empty: holds no run.", "config.yaml"),
         (["experiment"], "experiment: holds many runs.", "e.g. experiment/ring/seed3"),
@@ -97,7 +97,8 @@ def test_what_it_refuses_is_said_and_nothing_is_written(grng: Call, workdir: Pat
         ([original, "--output", "other"], "holds a run that is no replay.", "--output"),
         ([original, original], "two of the runs are the same one.", "once"),
         ([original, "--device", "tpu"], "unknown device 'tpu'.", "cpu"),
-    ]:
+    ]
+    for arguments, message, hint in refused:
         ran = grng("replay", *arguments)
         assert (ran.code, ran.out) == (2, ""), arguments
         assert message in ran.err

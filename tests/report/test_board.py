@@ -179,7 +179,7 @@ def test_curves_of_odd_files_are_what_can_be_read(tmp_path: Path) -> None:
         b'{"step": 4, "kind": "epoch", "epoch": 1, "elapsed_s": 2, "train_loss": 1}\n{"step": 6, "kind": "epoch", "epoch": 2}'
     )
     curves = read_run_curves(tmp_path)
-    assert np.isnan(curves.values["train_loss"].pop(3))
+    assert np.isnan(curves.values["train_loss"][3])
     assert curves.values["epoch_loss"] == {4: 1.0}
     assert (curves.steps_per_epoch, curves.last_step, curves.elapsed_s[4]) == (4, 6, 2.0)
 
