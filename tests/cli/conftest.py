@@ -52,6 +52,13 @@ def snapshot(directory: Path) -> Snapshot:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _a_persons_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where CI runs the tests, or a dumb terminal does, a terminal that a test plays is still a person's."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty present directory."""

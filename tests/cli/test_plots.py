@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from grng_cli.output import Output
-from grng_cli.plots import draw, plot_rows
+from grng_cli.plots import _held, draw, plot_rows, plot_sweep
 from tests.cli.conftest import Call
 from tests.report.factory import make_run, write_plan
 
@@ -135,3 +137,17 @@ def test_a_report_draws_epochs(grng: Call, workdir: Path) -> None:
     json.loads(ran.out)
     assert "validation accuracy, by epochs" in ran.err
     assert "by epochs" not in grng("report", "x").out
+
+
+def test_a_sweep_draws_its_trials_and_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [0.5, None, 0.7, 0.6, 0.9, 0.8]
+    trials = [SimpleNamespace(number=number, value=value) for number, value in enumerate(values)]
+    summary: Any = SimpleNamespace(objective="accuracy", trials=trials, improvements=[trials[0], trials[2], trials[4]])
+    plot_sweep(summary, Output())
+    out = capsys.readouterr().out
+    assert "by trial" in out
+    assert "best so far" in out
+    assert _held([(0, 0.5), (2, 0.7), (4, 0.9)], 5) == [(0, 0.5), (2, 0.5), (2, 0.7), (4, 0.7), (4, 0.9), (5, 0.9)]
+    nothing: Any = SimpleNamespace(objective="accuracy", trials=[], improvements=[])
+    plot_sweep(nothing, Output())
+    assert capsys.readouterr().out == ""
