@@ -97,7 +97,7 @@ def run_comparison(
 
 def _show_curves(comparison: Comparisons, prepared: PreparedWorkloads, printer: Output, *, plot: bool) -> None:
     """Bring TensorBoard's overview up to date, and draw the curves where that was asked for."""
-    from grng_cli.board import refresh_boards
+    from grng_cli.overview import refresh_boards
 
     refresh_boards([one.directory for one in prepared.each], printer)
     if plot:

@@ -37,7 +37,7 @@ def report(
     from grng.report.asked import check_columns, parse_columns
     from grng.report.tables import summarise
     from grng.report.workloads import load_workloads
-    from grng_cli.board import refresh_boards
+    from grng_cli.overview import refresh_boards
     from grng_cli.compare_summary import check_files, show
 
     printer = Output(json_only=json, quiet=quiet)
