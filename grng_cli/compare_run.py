@@ -82,6 +82,7 @@ def run_comparison(
         show_plan(prepared, printer)
         return None
     _warn_of_few_seeds(prepared.each[0], printer)
+    _warn_of_disk(prepared, printer)
     tuned = _tune(prepared, printer, rerun=rerun)
     if isinstance(tuned, int):
         return tuned
@@ -206,6 +207,13 @@ def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
         printer.chatter(f"note: {note}")
 
 
+def _warn_of_disk(prepared: PreparedWorkloads, printer: Output) -> None:
+    from grng.experiments.disk import needed_by_comparisons
+    from grng_cli.disk import warn_before_start
+
+    warn_before_start(lambda: needed_by_comparisons(prepared.each, prepared.directory), printer)
+
+
 def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Comparisons | int:
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
     from grng.experiments.workloads import compare_workloads
@@ -213,7 +221,8 @@ def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Compar
     from grng_cli.compare_progress import CompareProgress
     from grng_cli.stopping import how_stopped, terminate_as_interrupt
 
-    progress = CompareProgress(printer, total=prepared.run_count if prepared.several else None)
+    total = prepared.run_count if prepared.several else None
+    progress = CompareProgress(printer, total=total, workers=len(prepared.each[0].slots))
     try:
         with terminate_as_interrupt(), progress:
             return compare_workloads(
@@ -303,6 +312,7 @@ def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     describe(
         runs,
         printer,
+        directory=prepared.directory,
         workers=max(1, len(prepared.each[0].slots)),
         workloads=[str(name) for name in names] if prepared.several else None,
         unknown=unknown,

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from grng_cli.disk import told_of_disk
 from grng_cli.output import Output
-from grng_cli.wording import seconds, size
+from grng_cli.wording import seconds
 
 if TYPE_CHECKING:
     from grng.experiments.estimate import Estimate
@@ -32,6 +33,7 @@ def describe(
     runs: Sequence[Planned],
     printer: Output,
     *,
+    directory: Path,
     workers: int,
     workloads: Sequence[str] | None = None,
     unknown: Collection[str] = (),
@@ -42,6 +44,7 @@ def describe(
     Args:
         runs: In the order in which they would be begun.
         printer: Of the command.
+        directory: Where all of them are.
         workers: How many would go at once.
         workloads: The name of every run's, where there are several.
         unknown: Rows whose hyperparameters tuning will tell, by `row_name`.
@@ -80,6 +83,7 @@ def describe(
     absent = next((one.absent for one in ahead if one.absent), None)
     total_s = None if absent else sum(one.seconds or 0.0 for one in ahead) / min(workers, max(1, len(ahead)))
     disk = None if absent else sum(one.disk_bytes or 0 for one in ahead)
+    free, on_disk = told_of_disk(disk, directory, printer)
     if printer.json_only:
         printer.document(
             {
@@ -100,6 +104,7 @@ def describe(
                 "workers": workers,
                 "estimated_seconds": _rounded(total_s),
                 "estimated_disk_bytes": disk,
+                "free_disk_bytes": free,
             }
         )
         return
@@ -112,7 +117,7 @@ def describe(
         printer.essential(f"{to_do}; not measured: {absent} Nothing was written.")
         return
     at_once = f" with {workers} at once" if workers > 1 else ""
-    printer.essential(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. Nothing was written.")
+    printer.essential(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
 
 
 def _rounded(value: float | None) -> float | None:

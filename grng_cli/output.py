@@ -74,8 +74,9 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Whether a moving progress display makes sense."""
-        return self.progress and not self.quiet and self.stderr.is_terminal and not is_plain()
+        """Whether a moving progress display makes sense: it takes escape codes, which NO_COLOR forbids as well."""
+        plain = is_plain() or bool(os.environ.get("NO_COLOR"))
+        return self.progress and self.stderr.is_terminal and not (self.quiet or self.json_only or plain)
 
     def busy(self, what: str) -> AbstractContextManager[object]:
         """Show on a terminal, while a block without a progress display runs, what takes so long."""

@@ -165,6 +165,10 @@ def sweep(
 
         describe(prepared, printer)
         return
+    from grng.experiments.disk import needed_by_sweep
+    from grng_cli.disk import warn_before_start
+
+    warn_before_start(lambda: needed_by_sweep(prepared), printer)
     summary = _run(prepared, printer, rerun=rerun)
     if isinstance(summary, int):
         raise typer.Exit(summary)
@@ -216,7 +220,7 @@ def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary
     progress = SweepProgress(printer, prepared)
     try:
         with terminate_as_interrupt(), progress:
-            return run_sweep(prepared, on_trial=progress.ended, on_event=progress, rerun=rerun)
+            return run_sweep(prepared, on_trial=progress.ended, on_event=progress, on_look=progress.look, rerun=rerun)
     except (KeyboardInterrupt, Interrupted) as error:
         how, code = how_stopped(error)
         printer.warning(

@@ -1,4 +1,4 @@
-"""What `grng sweep` shows while it runs: a line per trial that ends; on a terminal also a bar."""
+"""What `grng sweep` shows while it runs: a line per trial that ends; on a terminal also the table of all runs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+from grng_cli.board import Board
+from grng_cli.live_table import LiveTable
 from grng_cli.output import Output
 from grng_cli.run_notices import RunNotices
 from grng_cli.sweep_summary import told, trial_text
+from grng_cli.trial_rows import TrialRows
 
 if TYPE_CHECKING:
     from grng.experiments.sweep_config import Objective
     from grng.experiments.sweep_plan import PreparedSweep
     from grng.experiments.trials import Trial
-
-_BAR = 24
 
 
 class SweepProgress(AbstractContextManager["SweepProgress"]):
@@ -28,8 +27,10 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
     def __init__(self, output: Output, prepared: PreparedSweep) -> None:
         self._output = output
         self._prepared = prepared
-        self._bar = trials_bar(output)
-        self._task = self._bar.add_task(prepared.config.optimizer.name, total=prepared.total, best="")
+        self.board = Board(prepared.workers)
+        """Where the runs of the trials stand."""
+        self._rows = TrialRows(self.board, prepared)
+        self._table = LiveTable(output, self.board)
         self._lock = threading.Lock()
         self._notices = RunNotices(output)
         self.count = 0
@@ -40,13 +41,13 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         space = ", ".join(f"{name}={dimension}" for name, dimension in self._prepared.space.items())
         self._output.chatter(f"{config.optimizer.name}: {self._prepared.total} trials ({config.sampler}) of {space}")
         self._output.chatter(f"in {self._prepared.directory}")
-        self._bar.start()
+        self._table.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._table.__exit__(kind, error, traceback)
 
     def ended(self, trial: Trial, trials: list[Trial]) -> None:
         """Say what came of a trial."""
@@ -55,31 +56,23 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         best = best_of(known, objective)
         with self._lock:
             self.count = len(known)
+            self._rows.look(trials)
             best_text = "" if best is None else f"best {told(objective, best)} (trial {best.number})"
             self._output.chatter(
                 f"[{self.count}/{self._prepared.total}] {trial_text(trial, objective)}"
                 + (f"; {best_text}" if best is not None and best.number != trial.number else "")
             )
-            self._bar.update(self._task, completed=self.count, best=best_text)
+
+    def look(self, trials: Sequence[Trial]) -> None:
+        """Take in what other processes have done."""
+        with self._lock:
+            self._rows.look(trials)
 
     def __call__(self, trial: Trial, seed: int, event: Any) -> None:
-        """Show what matters of a run's event."""
+        """Show a run's event."""
         with self._lock:
+            self._rows(trial, seed, event)
             self._notices(f"trial {trial.number} seed {seed}", event)
-
-
-def trials_bar(output: Output) -> Progress:
-    """Return a bar that counts trials and has a field `best`; shown on a terminal alone."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=_BAR),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} trials", markup=False),
-        TextColumn("{task.fields[best]}", markup=False),
-        TimeElapsedColumn(),
-        console=output.stderr,
-        disable=not output.live,
-        transient=True,
-    )
 
 
 def best_of(ended: Sequence[Trial], objective: Objective) -> Trial | None:

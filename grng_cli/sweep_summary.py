@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grng_cli.disk import told_of_disk
 from grng_cli.layout import render
 from grng_cli.output import Output
-from grng_cli.wording import command, fraction, scalar, seconds, size
+from grng_cli.wording import command, fraction, scalar, seconds
 
 if TYPE_CHECKING:
     from grng.experiments.sweep_plan import PreparedSweep
@@ -116,6 +117,7 @@ def describe(prepared: PreparedSweep, printer: Output) -> None:
     ahead = (prepared.total - done) * prepared.config.tuning_seeds
     total_s = None if guess.seconds is None else guess.seconds * ahead / min(prepared.workers, max(1, ahead))
     disk = None if guess.disk_bytes is None else guess.disk_bytes * ahead
+    free, on_disk = told_of_disk(disk, prepared.directory, printer)
     adaptive = prepared.config.sampler == "tpe"
     planned = [] if adaptive else [prepared.propose(number, ()) for number in range(prepared.total)]
     if printer.json_only:
@@ -132,6 +134,7 @@ def describe(prepared: PreparedSweep, printer: Output) -> None:
                 "workers": prepared.workers,
                 "estimated_seconds": None if total_s is None else round(total_s, 1),
                 "estimated_disk_bytes": disk,
+                "free_disk_bytes": free,
             }
         )
         return
@@ -147,7 +150,7 @@ def describe(prepared: PreparedSweep, printer: Output) -> None:
         printer.essential(f"{what}; not measured: {guess.absent} Nothing was written.")
         return
     at_once = f" with {prepared.workers} at once" if prepared.workers > 1 else ""
-    printer.essential(f"{what}{at_once}; estimate: {seconds(total_s)}, {size(disk)} of disk. Nothing was written.")
+    printer.essential(f"{what}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
 
 
 def _title(summary: Summary) -> str:

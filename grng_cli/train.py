@@ -216,4 +216,4 @@ def _describe(config: "RunConfig", directory: Path, printer: Output) -> None:
     """Print what would be run."""
     from grng_cli.dry_run import describe
 
-    describe([(config.label or "", config.seed, config, directory)], printer, workers=1)
+    describe([(config.label or "", config.seed, config, directory)], printer, directory=directory, workers=1)

@@ -1,4 +1,4 @@
-"""What `grng compare --tune` shows while it tunes its rows: a line per trial that ends; on a terminal also a bar."""
+"""What `grng compare --tune` shows while it tunes: a line per trial that ends; on a terminal also every run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from grng_cli import options
+from grng_cli.board import Board
+from grng_cli.live_table import LiveTable
 from grng_cli.output import Output
 from grng_cli.run_notices import RunNotices
-from grng_cli.sweep_progress import best_of, trials_bar
+from grng_cli.sweep_progress import best_of
 from grng_cli.sweep_summary import told, trial_text
+from grng_cli.trial_rows import TrialRows
 from grng_cli.wording import scalar, seconds
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def run_tuning(prepared: Prepared, printer: Output, *, rerun: bool) -> Prepared 
                 on_sweep=progress.begun,
                 on_trial=progress.ended,
                 on_event=progress,
+                on_look=progress.look,
                 on_calibrated=progress.calibrated,
                 rerun=rerun,
             )
@@ -64,10 +68,13 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
     def __init__(self, output: Output, prepared: Prepared) -> None:
         self._output = output
         self._sweeps = prepared.sweeps
-        self._bar = trials_bar(output)
+        self.board = Board(len(prepared.slots))
+        """Where the runs of all rows' trials stand."""
+        self.board.expect(sum(one.total * one.config.tuning_seeds for one in prepared.sweeps.values()))
+        self._table = LiveTable(output, self.board)
+        self._rows: dict[str, TrialRows] = {}
         self.total = sum(one.total for one in prepared.sweeps.values())
         """How many trials there are."""
-        self._task = self._bar.add_task("tuning", total=self.total, best="")
         self._lock = threading.Lock()
         self._notices = RunNotices(output)
         self._counts: dict[str, int] = {}
@@ -78,13 +85,13 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
         return sum(self._counts.values())
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._table.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._table.__exit__(kind, error, traceback)
 
     def calibrated(self, label: str, calibration: Calibration) -> None:
         """Say what a budget in seconds came to for the trials of a row."""
@@ -95,11 +102,14 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
 
     def begun(self, label: str, sweep: PreparedSweep, there: bool) -> None:
         """Say which row is tuned, and how."""
+        from grng.experiments.trials import read_trials
+
         config = sweep.config
         with self._lock:
-            self._bar.update(self._task, description=f"tuning {label}", best="")
+            self._rows[label] = TrialRows(self.board, sweep, label)
             if there:
-                self._count(label, sweep.total)
+                self._rows[label].look(read_trials(sweep.directory, sweep.space))
+                self._counts[label] = sweep.total
                 self._output.chatter(f"tuning {label}: all {sweep.total} trials are there (reused)")
                 return
             space = ", ".join(f"{name}={dimension}" for name, dimension in sweep.space.items())
@@ -116,13 +126,16 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
         with self._lock:
             line = f"tuning {label}: trial {len(known)} of {sweep.total}{what}"
             self._output.chatter(line + (f"; {best_text}" if best is not None and best.number != trial.number else ""))
-            self._count(label, min(len(known), sweep.total), best=best_text)
+            self._counts[label] = min(len(known), sweep.total)
+            self._rows[label].look(trials)
 
-    def _count(self, label: str, ended: int, **changes: Any) -> None:
-        self._counts[label] = ended
-        self._bar.update(self._task, completed=self.count, **changes)
+    def look(self, label: str, trials: list[Trial]) -> None:
+        """Take in what other processes have done."""
+        with self._lock:
+            self._rows[label].look(trials)
 
     def __call__(self, label: str, trial: Trial, seed: int, event: Any) -> None:
-        """Show what matters of a run's event."""
+        """Show a run's event."""
         with self._lock:
+            self._rows[label](trial, seed, event)
             self._notices(f"tuning {label}: trial {trial.number} seed {seed}", event)

@@ -27,6 +27,11 @@ class RunsElsewhere:
     who: str
 
 
+@dataclass(frozen=True)
+class RunTaken:
+    """Event: this process has taken a trial's run up; it begins when a worker is free."""
+
+
 def check_free(directory: Path) -> None:
     """Raise DirectoryInUseError if a process is writing in the run directory."""
     if directory.is_dir():

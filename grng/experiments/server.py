@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.context import ForkServerContext
+
+PARENT = "GRNG_SERVER_PARENT"
+"""In the environment of the server's start: the process that it belongs to, which may be gone before it has begun."""
 
 PRELOAD = (
     "grng.experiments.own_session",
@@ -12,6 +16,7 @@ PRELOAD = (
     "torch.utils.tensorboard",
     "grng.experiments.worker",
     "grng.training.trainer",
+    "grng.experiments.server_loaded",
 )
 """What the server imports, in this order. Nothing of it may start a thread or touch CUDA: a test looks."""
 
@@ -28,4 +33,8 @@ def start_early() -> None:
     from multiprocessing import forkserver
 
     context()
-    forkserver.ensure_running()
+    os.environ[PARENT] = str(os.getpid())
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ[PARENT]

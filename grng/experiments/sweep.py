@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from grng.errors import RunDirectoryError
 from grng.experiments import sweep_record
+from grng.experiments.elsewhere import RunTaken
 from grng.experiments.executor import Executor
 from grng.experiments.machine import executor_for, with_threads
 from grng.experiments.objectives import RunOutcome, minimizes, trial_value
@@ -39,12 +40,16 @@ RunEvent = Callable[[Trial, int, Any], None]
 TrialEvent = Callable[[Trial, "list[Trial]"], None]
 """Receives a trial that has ended, and all trials of the folder."""
 
+Look = Callable[["list[Trial]"], None]
+"""Receives all trials of the folder."""
+
 
 def sweep(
     config: SweepConfig | PreparedSweep,
     *,
     on_trial: TrialEvent | None = None,
     on_event: RunEvent | None = None,
+    on_look: Look | None = None,
     rerun: bool = False,
     executor: Executor | None = None,
 ) -> Summary:
@@ -54,7 +59,8 @@ def sweep(
         config: The sweep, prepared or not.
         on_trial: Called with every trial that ends here, and all trials so far; at first with each of those that
             had ended before, and the ones before it.
-        on_event: Receives every run's events.
+        on_event: Receives every run's events, and `RunTaken` when this process takes it up.
+        on_look: Called again and again while other processes do the last trials.
         rerun: Throw away the trials that are there.
         executor: What runs them, and stays open for the caller to close; default: processes on this machine.
 
@@ -78,7 +84,7 @@ def sweep(
                 on_trial(trial, earlier[: index + 1])
     with ExitStack() as stack:
         pool = executor or stack.enter_context(executor_for(prepared.slots, prepared.config.pool))
-        _Sweeper(prepared, store, pool, on_trial, on_event).run()
+        _Sweeper(prepared, store, pool, on_trial, on_event, on_look).run()
     return _write_summary(prepared, store)
 
 
@@ -104,12 +110,14 @@ class _Sweeper:
         pool: Executor,
         on_trial: TrialEvent | None,
         on_event: RunEvent | None,
+        on_look: Look | None,
     ) -> None:
         self._prepared = prepared
         self._store = store
         self._pool = pool
         self._on_trial = on_trial
         self._on_event = on_event or (lambda trial, seed, event: None)
+        self._on_look = on_look or (lambda trials: None)
         self._open: dict[int, _Open] = {}
 
     def run(self) -> None:
@@ -140,6 +148,7 @@ class _Sweeper:
     def _submit(self, one: _Open) -> None:
         prepared, trial = self._prepared, one.taken.trial
         for seed in prepared.config.seeds:
+            self._on_event(trial, seed, RunTaken())
             directory = self._store.directory(trial.number) / f"seed{seed}"
             if one.taken.resumed:
                 _await_release(directory)
@@ -168,7 +177,9 @@ class _Sweeper:
             self._on_trial(ended, self._store.trials())
 
     def _others_run(self) -> bool:
-        return any(not trial.ended for trial in self._store.trials()[: self._prepared.total])
+        trials = self._store.trials()
+        self._on_look(trials)
+        return any(not trial.ended for trial in trials[: self._prepared.total])
 
 
 def _store(prepared: PreparedSweep) -> TrialStore:

@@ -39,6 +39,9 @@ SweepEvent = Callable[[str, PreparedSweep, bool], None]
 TrialEvent = Callable[[str, Trial, "list[Trial]"], None]
 """Receives a row's label, a trial that has ended, and all trials of the row."""
 
+Look = Callable[[str, "list[Trial]"], None]
+"""Receives a row's label and all of its trials."""
+
 TrialRunEvent = Callable[[str, Trial, int, Any], None]
 """Receives label, trial, seed and event of every run of a trial; from any thread."""
 
@@ -55,6 +58,7 @@ def tune(
     on_sweep: SweepEvent | None = None,
     on_trial: TrialEvent | None = None,
     on_event: TrialRunEvent | None = None,
+    on_look: Look | None = None,
     on_calibrated: Measured | None = None,
     rerun: bool = False,
     executor: Executor | None = None,
@@ -66,6 +70,7 @@ def tune(
         on_sweep: Receives each row as its turn comes.
         on_trial: Receives every trial that has ended.
         on_event: Receives the events of the trials' runs.
+        on_look: Called again and again while other processes do the last trials of a row.
         on_calibrated: Receives label and calibration of each row's defaults, when the budget is in seconds.
         rerun: Throw away the trials that are there.
         executor: What runs them, and stays open; default: processes on this machine.
@@ -97,6 +102,7 @@ def tune(
                 one,
                 on_trial=partial(on_trial, name) if on_trial else None,
                 on_event=partial(on_event, name) if on_event else None,
+                on_look=partial(on_look, name) if on_look else None,
                 rerun=rerun,
                 executor=pool,
             )

@@ -63,7 +63,12 @@ def test_a_terminal_is_coloured_unless_told_not_to(
 
 
 def test_progress_is_live_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert not Output().live
     monkeypatch.setattr(sys, "stderr", Terminal())
     assert Output().live
     assert not Output(quiet=True).live
+    assert not Output(json_only=True).live
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Output().live, "what moves takes escape codes"

@@ -108,22 +108,42 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
             progress(run, started(20, resumed_from=4))
             progress(run, step(7))
             progress(run, evaluated(7))
-        progress._bars.refresh()
+        progress._table.refresh()
         for run in runs:
             progress(run, RunEnded(make_result(run.label, steps=20, epochs=None)))
         assert (progress.ended, progress.total) == (2, 2)
     frames = terminal.frames()
-    busiest = next(frame for frame in frames if sum("7/20 steps" in line for line in frame) == 2)
-    bars = [line for line in busiest if "━" in line]
-    assert [line[:6] for line in bars] == ["all   ", "sgd se", "ring[r"], "brackets are no markup"
-    assert "…" in bars[2]
-    assert all("val. accuracy 0.600" in line for line in bars[1:])
-    assert len({line.index("━") for line in bars}) == 1, "the columns stand below each other"
+    busiest = next(frame for frame in frames if sum("7/20" in line for line in frame) == 2)
+    rows = [line for line in busiest if "7/20" in line]
+    assert [line[:6] for line in rows] == ["sgd se", "ring[r"], "brackets are no markup"
+    assert "… seed 0" in rows[1]
+    assert all("running" in line and "0.600" in line for line in rows)
+    assert len({line.index("━") for line in rows}) == 1, "the columns stand below each other"
     left = [line.rstrip() for line in frames[-1] if line.strip()]
-    assert not [line for line in left if "━" in line], "no bar is left behind"
+    assert not [line for line in left if "━" in line], "no table is left behind"
     ended = " ".join(" ".join(left).split())
     assert "[1/2] sgd seed 0: test accuracy 0.950" in ended
     assert "[2/2] ring[rho=0.1" in ended
+
+
+@pytest.mark.parametrize(
+    ("environment", "given"), [({"NO_COLOR": "1"}, {}), ({"TERM": "dumb"}, {}), ({}, {"json_only": True})]
+)
+@pytest.mark.usefixtures("at_80")
+def test_where_nothing_is_to_move_there_are_lines_alone(
+    environment: dict[str, str], given: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal(80))
+    run = planned("sgd", 0)
+    with CompareProgress(Output(**given)) as progress:
+        progress.planned([run])
+        progress(run, started(20))
+        progress(run, RunEnded(make_result("sgd", steps=20, epochs=None)))
+    assert (
+        " ".join(terminal.getvalue().split()) == "[1/1] sgd seed 0: test accuracy 0.950, loss 0.15, 20 steps in 8.1 s"
+    )
 
 
 @pytest.mark.usefixtures("at_80")

@@ -1,0 +1,77 @@
+"""The trials of a sweep on the board: those of this process by their events, others as the folder has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from grng_cli.board import Board, State
+from grng_cli.run_events import follow
+
+if TYPE_CHECKING:
+    from grng.experiments.sweep_plan import PreparedSweep
+    from grng.experiments.trials import Trial
+
+Key = tuple[str, int, int]
+
+
+class TrialRows:
+    """A row for every run of every trial.
+
+    Args:
+        board: Where they are put up.
+        prepared: The sweep.
+        label: Of the comparison's row that is tuned; empty for a sweep of its own.
+    """
+
+    def __init__(self, board: Board, prepared: PreparedSweep, label: str = "") -> None:
+        self._board = board
+        self._label = label
+        self._several = len(prepared.config.seeds) > 1
+        self._taken: set[int] = set()
+        for number in range(prepared.total):
+            for seed in prepared.config.seeds:
+                kind = label or prepared.config.optimizer.name
+                board.add(self._key(number, seed), self._name(number, seed), kind, prepared.probe.training.steps)
+
+    def __call__(self, trial: Trial, seed: int, event: Any) -> None:
+        """Take in an event of a run of this process."""
+        key = self._key(trial.number, seed)
+        if key in self._board.rows:
+            self._taken.add(trial.number)
+            self._tell_values(trial, seed)
+            follow(self._board, key, event)
+
+    def look(self, trials: Sequence[Trial]) -> None:
+        """Take in where the trials of other processes, and of earlier calls, stand."""
+        seeds: dict[int, list[int]] = {}
+        for label, number, seed in self._board.rows:  # type: ignore[misc]
+            if label == self._label:
+                seeds.setdefault(number, []).append(seed)
+        for trial in trials:
+            if trial.number in self._taken or trial.number not in seeds:
+                continue
+            outcomes = {run.seed: run for run in trial.runs}
+            for seed in seeds[trial.number]:
+                key = self._key(trial.number, seed)
+                if self._board.rows[key].ended:
+                    continue
+                self._tell_values(trial, seed)
+                if seed in outcomes:
+                    run = outcomes[seed]
+                    self._board.end(key, cast(State, run.status), accuracy=run.val_accuracy, reused=True)
+                else:
+                    self._board.leave(key, "elsewhere")
+
+    def _key(self, number: int, seed: int) -> Key:
+        return self._label, number, seed
+
+    def _name(self, number: int, seed: int) -> str:
+        prefix = f"{self._label}: " if self._label else ""
+        return f"{prefix}trial {number}" + (f" seed {seed}" if self._several else "")
+
+    def _tell_values(self, trial: Trial, seed: int) -> None:
+        from grng.experiments.space_grammar import written
+
+        values = ", ".join(f"{name}={written(value)}" for name, value in trial.values.items())
+        self._board.rows[self._key(trial.number, seed)].name = f"{self._name(trial.number, seed)}  {values}"
