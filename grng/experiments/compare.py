@@ -102,7 +102,7 @@ def prepare(
     config = with_known_target(config)
     sweeps = sweeps_of(config, locate=locate)
     configs = rows(at_probe(config, sweeps), locate=locate)
-    slots = slots_for(config.workers, config.machine, config.pool)
+    slots = slots_for(config.workers, config.machine, config.pool, locate=locate)
     directory = directory_of(config, configs)
     check_tune(directory, read_record(directory), config)
     planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)

@@ -4,8 +4,8 @@ Ctrl-C goes to all processes of the terminal's session. A worker that got it fro
 take the second one for impatience, and one still importing torch would die with a traceback. In a session of their own
 the server and its workers hear of an interrupt from the parent alone, once.
 
-Loading takes seconds, in which the server does not look at the pipe that tells it of its parent's end. Meanwhile an
-alarm looks, until `grng.experiments.server_loaded` turns it off; there must be no thread in a process that forks.
+Loading takes seconds, in which the server does not look at the pipe that tells it of its parent's end: until
+`grng.experiments.server_loaded` the kernel ends it with its parent, or an alarm does where the kernel cannot.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import os
 import signal
 from types import FrameType
 
-from grng.experiments.server import PARENT
+from grng.experiments.server import PARENT, die_with_parent
 
 _LOOK_SECONDS = 0.5
 
-_parent = int(os.environ.pop(PARENT, "0")) or os.getppid()
+_parent = int(os.environ.pop(PARENT, "0"))
 
 
 def _look(number: int, frame: FrameType | None) -> None:
@@ -29,7 +29,10 @@ def _look(number: int, frame: FrameType | None) -> None:
 
 with contextlib.suppress(OSError):  # already the leader of a session
     os.setsid()
-if hasattr(signal, "setitimer"):
-    signal.signal(signal.SIGALRM, _look)
-    signal.siginterrupt(signal.SIGALRM, False)  # what is loaded meanwhile need not expect interrupted calls
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+if _parent:
+    if not die_with_parent(True) and hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _look)
+        signal.siginterrupt(signal.SIGALRM, False)  # what is loaded meanwhile need not expect interrupted calls
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    if os.getppid() != _parent:  # it was gone before
+        os._exit(0)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
+import threading
 from multiprocessing.context import ForkServerContext
 
 PARENT = "GRNG_SERVER_PARENT"
 """In the environment of the server's start: the process that it belongs to, which may be gone before it has begun."""
+
+_PR_SET_PDEATHSIG = 1
 
 PRELOAD = (
     "grng.experiments.own_session",
@@ -33,8 +38,23 @@ def start_early() -> None:
     from multiprocessing import forkserver
 
     context()
-    os.environ[PARENT] = str(os.getpid())
+    if threading.current_thread() is threading.main_thread():  # the kernel takes the end of a thread for its parent's
+        os.environ[PARENT] = str(os.getpid())
     try:
         forkserver.ensure_running()
     finally:
-        del os.environ[PARENT]
+        os.environ.pop(PARENT, None)
+
+
+def die_with_parent(wanted: bool) -> bool:
+    """Have the kernel kill this process, none of its children, when its parent ends, or no longer do so.
+
+    Returns:
+        Whether the kernel can: Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    number = signal.SIGKILL if wanted else 0
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)

@@ -1,9 +1,11 @@
-"""Imported by the fork server alone, after everything else: the alarm of `own_session` is needed no longer."""
+"""Imported by the fork server alone, after everything else: from now on it looks for its parent's end by itself."""
 
 from __future__ import annotations
 
 import signal
 
-if hasattr(signal, "setitimer"):
+from grng.experiments.server import die_with_parent
+
+if not die_with_parent(False) and hasattr(signal, "setitimer"):
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

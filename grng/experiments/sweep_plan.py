@@ -101,7 +101,7 @@ def plan_sweep(config: SweepConfig, *, locate: Locate | None = None) -> Prepared
         where = locate(("objective",)) if locate else "objective"
         message = f"{config.objective} needs a validation accuracy to reach, and {probe.dataset.name} has none."
         raise GrngError(message, where=where, hint="Give training.target (--target).")
-    slots = slots_for(config.workers, config.machine, config.pool)
+    slots = slots_for(config.workers, config.machine, config.pool, locate=locate)
     directory = config.output or sweep_record.default_directory(config, space, probe)
     notes: tuple[str, ...] = ()
     if config.objective == "time-to-target" and any(slot.time_shared for slot in slots):

@@ -16,6 +16,7 @@ from grng.experiments.compare import Comparison, Prepared, prepare
 from grng.experiments.compare import compare as compare_one
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.gathering import RunEvent
+from grng.experiments.machine import slots_for
 from grng.experiments.plan import PlannedRun, identity, rows
 from grng.experiments.preflight import DataSeen
 from grng.experiments.workload_config import SECTIONS, completed
@@ -170,6 +171,7 @@ def prepare_workloads(
     check_names(workloads)
     directory = config.output or Path("runs", f"compare-{short_id(_identity(workloads))}")
     check_root(directory)
+    slots_for(config.workers, config.machine, config.pool, locate=locate)  # of no workload in particular
     each = []
     for one in workloads:
         placed = replace(one.config, output=directory / directory_name(one.name or ""))

@@ -22,7 +22,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (3, None, "3 workers need 3 cores, and there are 2.", "--workers 2"),
         (2, 2, "2 workers with 2 threads each need 4 cores, and there are 2.", "--workers 1"),
-        (None, 4, "1 workers with 4 threads each need 4 cores, and there are 2.", "--workers 1"),
+        (None, 4, "4 threads of a run need 4 cores, and there are 2.", "--threads-per-run 2"),
     ],
 )
 def test_more_threads_than_cores_are_refused_unless_asked_for(
