@@ -27,32 +27,29 @@ class TrialRows:
     def __init__(self, board: Board, prepared: PreparedSweep, label: str = "") -> None:
         self._board = board
         self._label = label
-        self._several = len(prepared.config.seeds) > 1
+        self._seeds = prepared.config.seeds
+        self._total = prepared.total
         self._taken: set[int] = set()
         for number in range(prepared.total):
-            for seed in prepared.config.seeds:
+            for seed in self._seeds:
                 kind = label or prepared.config.optimizer.name
                 board.add(self._key(number, seed), self._name(number, seed), kind, prepared.probe.training.steps)
 
     def __call__(self, trial: Trial, seed: int, event: Any) -> None:
         """Take in an event of a run of this process."""
         key = self._key(trial.number, seed)
-        if key in self._board.rows:
+        if trial.number < self._total:
             self._taken.add(trial.number)
             self._tell_values(trial, seed)
             follow(self._board, key, event)
 
     def look(self, trials: Sequence[Trial]) -> None:
         """Take in where the trials of other processes, and of earlier calls, stand."""
-        seeds: dict[int, list[int]] = {}
-        for label, number, seed in self._board.rows:  # type: ignore[misc]
-            if label == self._label:
-                seeds.setdefault(number, []).append(seed)
         for trial in trials:
-            if trial.number in self._taken or trial.number not in seeds:
+            if trial.number in self._taken or trial.number >= self._total:
                 continue
             outcomes = {run.seed: run for run in trial.runs}
-            for seed in seeds[trial.number]:
+            for seed in self._seeds:
                 key = self._key(trial.number, seed)
                 if self._board.rows[key].ended:
                     continue
@@ -68,7 +65,7 @@ class TrialRows:
 
     def _name(self, number: int, seed: int) -> str:
         prefix = f"{self._label}: " if self._label else ""
-        return f"{prefix}trial {number}" + (f" seed {seed}" if self._several else "")
+        return f"{prefix}trial {number}" + (f" seed {seed}" if len(self._seeds) > 1 else "")
 
     def _tell_values(self, trial: Trial, seed: int) -> None:
         from grng.experiments.space_grammar import written
