@@ -16,6 +16,7 @@ from tests.cli.conftest import TINY, Call, snapshot
 Usage = namedtuple("Usage", ("total", "used", "free"))
 SAID = "warning: the disk will not do: the runs will write about "
 COMPARE = ("compare", *TINY, "--optimizers", "sgd,adamw", "--seeds", 2, "--workers", 0, "--output", "x")
+ONE = ("compare", *TINY, "--optimizers", "sgd", "--seeds", 1, "--workers", 0, "--output", "x")
 SEVERAL = ("compare", *TINY[:-1], "test_vit,test_resnet", *COMPARE[len(TINY) + 1 :])
 SWEEP = ("sweep", *TINY, "--optimizer", "adamw", "--trials", 3, "--workers", 0, "--output", "x")
 
@@ -53,9 +54,12 @@ def test_a_dry_run_says_what_is_free(line: tuple[object, ...], needed: int, grng
 
 @pytest.mark.usefixtures("small_disk")
 @pytest.mark.parametrize(
-    "line", [COMPARE, pytest.param(SEVERAL, marks=pytest.mark.slow), pytest.param(SWEEP, marks=pytest.mark.slow)]
+    "line", [ONE, pytest.param(SEVERAL, marks=pytest.mark.slow), pytest.param(SWEEP, marks=pytest.mark.slow)]
 )
-def test_a_start_warns_and_goes_on(line: tuple[object, ...], grng: Call, workdir: Path) -> None:
+def test_a_start_warns_and_goes_on(
+    line: tuple[object, ...], grng: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grng.experiments.disk.disk_bytes", lambda config: 6_000_000)
     ran = grng(*line, "--quiet")
     assert (ran.code, ran.err.count(SAID)) == (0, 1), ran.err
     assert "to x, and 5 MB are free" in ran.err

@@ -59,7 +59,7 @@ def ends(events: Sequence[Any]) -> list[bool]:
     return [event.retried for event in events if isinstance(event, WorkerDied)]
 
 
-@pytest.mark.parametrize(("kernel", "reason"), [(False, "crash"), (True, "oom")])
+@pytest.mark.parametrize(("kernel", "reason"), [(False, "crash"), pytest.param(True, "oom", marks=pytest.mark.slow)])
 def test_of_a_sweep(kernel: bool, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
     monkeypatch.setattr("grng.experiments.local.kernel_kills", lambda: {"x": next(counts) if kernel else 0})
