@@ -4,8 +4,8 @@ Ctrl-C goes to all processes of the terminal's session. A worker that got it fro
 take the second one for impatience, and one still importing torch would die with a traceback. In a session of their own
 the server and its workers hear of an interrupt from the parent alone, once.
 
-Loading takes seconds, in which the server does not look at the pipe that tells it of its parent's end: until
-`grng.experiments.server_loaded` the kernel ends it with its parent, or an alarm does where the kernel cannot.
+The server hears of its parent's end by a pipe, at which it does not look while it loads, and then takes time to take
+torch down. So the kernel ends it with its parent; where the kernel cannot, an alarm looks. Workers look for themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _look(number: int, frame: FrameType | None) -> None:
 with contextlib.suppress(OSError):  # already the leader of a session
     os.setsid()
 if _parent:
-    if not die_with_parent(True) and hasattr(signal, "setitimer"):
+    if not die_with_parent() and hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, _look)
         signal.siginterrupt(signal.SIGALRM, False)  # what is loaded meanwhile need not expect interrupted calls
         signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)

@@ -21,7 +21,6 @@ PRELOAD = (
     "torch.utils.tensorboard",
     "grng.experiments.worker",
     "grng.training.trainer",
-    "grng.experiments.server_loaded",
 )
 """What the server imports, in this order. Nothing of it may start a thread or touch CUDA: a test looks."""
 
@@ -46,8 +45,8 @@ def start_early() -> None:
         os.environ.pop(PARENT, None)
 
 
-def die_with_parent(wanted: bool) -> bool:
-    """Have the kernel kill this process, none of its children, when its parent ends, or no longer do so.
+def die_with_parent() -> bool:
+    """Have the kernel kill this process, none of its children, when its parent ends.
 
     Returns:
         Whether the kernel can: Linux.
@@ -56,5 +55,4 @@ def die_with_parent(wanted: bool) -> bool:
         return False
     import ctypes
 
-    number = signal.SIGKILL if wanted else 0
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0)

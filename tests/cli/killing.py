@@ -85,7 +85,7 @@ class Line:
         while found := _marked(self._marks[running.pid]):
             if time.monotonic() - begun > limit == ORPHAN_SECONDS:  # is the machine so busy?
                 limit += 2 * _start_of_python()
-            assert time.monotonic() - begun < limit, f"left behind: {[one.cmdline()[:4] for one in found]}"
+            assert time.monotonic() - begun < limit, f"left behind: {[_described(one) for one in found]}"
             time.sleep(0.05)
         return time.monotonic() - begun
 
@@ -118,6 +118,12 @@ def _start_of_python() -> float:
     code = "from multiprocessing.forkserver import main; import grng.experiments.server"
     subprocess.run([sys.executable, "-B", "-c", code], check=True)
     return time.monotonic() - begun
+
+
+def _described(process: psutil.Process) -> dict[str, object]:
+    with contextlib.suppress(psutil.Error):
+        return process.as_dict(["pid", "ppid", "status", "cpu_times", "create_time", "num_threads", "cmdline"])
+    return {"pid": process.pid}
 
 
 def _marked(mark: str) -> list[psutil.Process]:
