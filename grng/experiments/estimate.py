@@ -121,4 +121,4 @@ def _checkpoint_bytes(session: Session) -> int:
     from grng.training.memory import optimizer_state_bytes
 
     weights = sum(value.nbytes for held in session.weights().values() for value in held.values())
-    return 3 * weights + 2 * (optimizer_state_bytes(session.torch_optimizer) or 0)
+    return int(3 * weights + 2 * (optimizer_state_bytes(session.torch_optimizer) or 0))

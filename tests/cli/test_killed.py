@@ -63,7 +63,7 @@ def test_four_on_one_folder_two_of_them_killed(line: tuple[object, ...], tmp_pat
     lives = [one.begin() for one in four]
     victims: list[int] = []
     for _ in range(2):  # one at work, then another one
-        wait_for(lambda: [at for at in range(4) if at not in victims and four[at].workers(lives[at])], seconds=120)
+        wait_for(lambda: [at for at in range(4) if at not in victims and four[at].workers(lives[at])], seconds=600)
         victim = next(at for at in range(4) if at not in victims and four[at].workers(lives[at]))
         four[victim].kill(lives[victim])
         victims.append(victim)
