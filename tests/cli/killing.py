@@ -20,7 +20,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -53,6 +53,9 @@ class Line:
         log: What it prints goes to this file, `.out` and `.err`; default: beside `place`.
     """
 
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+    """All lives of all lines, for whoever has to end what a failure left."""
+
     def __init__(self, arguments: tuple[object, ...], place: Path, *, log: Path | None = None) -> None:
         self.place = place
         self.log = log or place
@@ -68,6 +71,7 @@ class Line:
             environment = {**os.environ, "OMP_NUM_THREADS": "1", _MARK: mark}
             running = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
         self._marks[running.pid] = mark
+        self.started.append(running)
         return running
 
     def kill(self, running: subprocess.Popen[bytes]) -> bool:

@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,15 @@ from tests.cli.killing import COMPARE, SWEEP, TUNE, Killing, Line, differences, 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LINES = [pytest.param(COMPARE, id="compare"), pytest.param(SWEEP, id="sweep")]
 THREE = [*LINES, pytest.param(TUNE, id="tune")]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays() -> Iterator[None]:
+    yield
+    while Line.started:
+        running = Line.started.pop()
+        running.kill()
+        running.wait()
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 300.0) -> None:
