@@ -65,9 +65,9 @@ def test_nobody_is_left_behind(line: tuple[object, ...], number: signal.Signals,
 
 @pytest.mark.parametrize("line", LINES)
 def test_four_on_one_folder_two_of_them_killed(line: tuple[object, ...], tmp_path: Path) -> None:
-    straight = Line(line, tmp_path / "straight")
-    assert straight.begin().wait(600) == 0, straight.said
     alone = tuple(1 if at and line[at - 1] == "--workers" else part for at, part in enumerate(line))
+    straight = Line(alone, tmp_path / "straight")
+    assert straight.begin().wait(600) == 0, straight.said
     four = [Line(alone, tmp_path / "x", log=tmp_path / f"log{number}") for number in range(4)]
     lives = [one.begin() for one in four]
     victims: list[int] = []
