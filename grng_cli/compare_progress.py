@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from grng.experiments.plan import PlannedRun
     from grng.experiments.record import Calibration
 
+MANY = 100
+"""Runs of which more that were done before are told by their number, not one by one."""
+
 
 class CompareProgress(AbstractContextManager["CompareProgress"]):
     """Shows the events of all runs; a context manager while it does. Its methods may be called from any thread."""
@@ -36,6 +39,7 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
         self._table = LiveTable(output, self.board)
         self._lock = threading.Lock()
         self._prefix = ""
+        self._untold = 0
         self._notices = RunNotices(output)
 
     def __enter__(self) -> Self:
@@ -45,6 +49,8 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._tell_reused()
         self._table.__exit__(kind, error, traceback)
 
     @property
@@ -82,9 +88,20 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
             name = self._name(run)
             self._notices(name, event)
             follow(self.board, name, event)
-            if isinstance(event, RunEnded) and event.result.status != "interrupted":
-                text = f"{outcome(event.result)}{' (reused)' if event.reused else ''}"
-                self._output.chatter(f"[{self.ended}/{self.total}] {name}: {text}")
+            if not isinstance(event, RunEnded) or event.result.status == "interrupted":
+                return
+            if event.reused and self.total > MANY:
+                self._untold += 1
+                return
+            self._tell_reused()
+            text = f"{outcome(event.result)}{' (reused)' if event.reused else ''}"
+            self._output.chatter(f"[{self.ended}/{self.total}] {name}: {text}")
+
+    def _tell_reused(self) -> None:
+        """Say how many runs were there that have not been told."""
+        if self._untold:
+            self._output.chatter(f"{self._untold} of {self.total} runs are there already (reused)")
+            self._untold = 0
 
     def _name(self, run: PlannedRun) -> str:
         return f"{self._prefix}{run.label} seed {run.seed}"

@@ -258,10 +258,12 @@ def _report(
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
     from grng_cli.compare_summary import show
+    from grng_cli.reading_progress import reading
 
     (prepared,) = workloads.each
     config, directories = prepared.config, [comparison.directory]
-    experiment = load_experiment(comparison.directory)
+    with reading(printer) as on_read:
+        experiment = load_experiment(comparison.directory, on_read=on_read)
     table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
     claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
     return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
@@ -278,11 +280,14 @@ def _report_several(
 ) -> int:
     from grng.experiments.claims import parse_claims
     from grng.report.workloads import load_workloads
+    from grng_cli.reading_progress import reading
     from grng_cli.workloads_summary import show_workloads
 
     first = workloads.each[0]
+    with reading(printer) as on_read:
+        loaded = load_workloads(comparison.directory, on_read=on_read)
     return show_workloads(
-        load_workloads(comparison.directory),
+        loaded,
         expectations,
         printer,
         claims=parse_claims(first.config.claims, first.labels),
@@ -297,16 +302,21 @@ def _report_several(
 
 def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
+    from grng.experiments.plan import is_there
     from grng.experiments.tuning import expected, trials_ahead
+    from grng.runs.index import RunIndex
     from grng_cli.dry_run import describe, row_name
 
     runs, names = [], []
+    there: list[bool] = []
     unknown: set[str] = set()
     tuning: dict[str, TrialsAhead] = {}
     for name, one in zip(prepared.names, prepared.each, strict=True):
         planned = planned_now(one)
         runs += [(run.label, run.seed, run.config, run.directory) for run in planned]
         names += [name] * len(planned)
+        index = one.index or RunIndex(one.directory)
+        there += [is_there(run.directory, run.run_id, index) for run in planned]
         unknown |= {row_name(name, label) for label in expected(one)[1]}
         tuning |= {row_name(name, label): trials for label, trials in trials_ahead(one).items()}
     describe(
@@ -317,4 +327,5 @@ def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
         workloads=[str(name) for name in names] if prepared.several else None,
         unknown=unknown,
         tuning=tuning,
+        there=there,
     )

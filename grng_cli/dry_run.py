@@ -38,6 +38,7 @@ def describe(
     workloads: Sequence[str] | None = None,
     unknown: Collection[str] = (),
     tuning: Mapping[str, TrialsAhead] | None = None,
+    there: Sequence[bool] | None = None,
 ) -> None:
     """Print what would be run.
 
@@ -49,6 +50,7 @@ def describe(
         workloads: The name of every run's, where there are several.
         unknown: Rows whose hyperparameters tuning will tell, by `row_name`.
         tuning: The trials of each row that is tuned first, by `row_name`.
+        there: Of every run whether it has been found done already; the others are looked for.
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
@@ -73,8 +75,8 @@ def describe(
             bar.advance(task)
     done = {RunState.FINISHED, RunState.DIVERGED}
     states = [
-        row not in unknown and RunDirectory(directory).check(config) in done
-        for row, (_, _, config, directory) in zip(rows, runs, strict=True)
+        row not in unknown and (known or RunDirectory(directory).check(config) in done)
+        for row, (_, _, config, directory), known in zip(rows, runs, there or [False] * len(runs), strict=True)
     ]
     ahead = [estimates[row] for row, there in zip(rows, states, strict=True) if not there]
     count = len(ahead)

@@ -39,12 +39,14 @@ def report(
     from grng.report.workloads import load_workloads
     from grng_cli.overview import refresh_boards
     from grng_cli.compare_summary import check_files, show
+    from grng_cli.reading_progress import reading
 
     printer = Output(json_only=json, quiet=quiet)
     check_files(markdown, csv)
     shown = parse_columns(columns) if columns else []
     check_columns(shown)
-    workloads = load_workloads(directories, reference=reference)
+    with reading(printer) as on_read:
+        workloads = load_workloads(directories, reference=reference, on_read=on_read)
     expectations = [parse(text, workloads.labels) for text in expect or ()]
     asked = questions_of(workloads.labels, workloads.runs, claims=claim or (), margin=margin, interval=interval)
     for warning in asked.warnings:

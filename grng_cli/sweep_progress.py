@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,8 +33,12 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._table = LiveTable(output, self.board)
         self._lock = threading.Lock()
         self._notices = RunNotices(output)
-        self.count = 0
+        self._best = BestSoFar(prepared.config.objective)
+
+    @property
+    def count(self) -> int:
         """How many trials have ended."""
+        return self._best.count
 
     def __enter__(self) -> Self:
         config = self._prepared.config
@@ -52,10 +56,8 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
     def ended(self, trial: Trial, trials: list[Trial]) -> None:
         """Say what came of a trial."""
         objective = self._prepared.config.objective
-        known = [one for one in trials if one.ended]
-        best = best_of(known, objective)
         with self._lock:
-            self.count = len(known)
+            best = self._best.take_in(trials)
             self._rows.look(trials)
             best_text = "" if best is None else f"best {told(objective, best)} (trial {best.number})"
             self._output.chatter(
@@ -75,9 +77,32 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             self._notices(f"trial {trial.number} seed {seed}", event)
 
 
-def best_of(ended: Sequence[Trial], objective: Objective) -> Trial | None:
-    """Return the best of the trials that finished; None where none did."""
-    from grng.experiments.sweep_summary import rank
+class BestSoFar:
+    """The best of the trials that finished; each is looked at once.
 
-    finished = [one for one in ended if one.status == "finished"]
-    return min(finished, key=lambda one: rank(one, objective), default=None)
+    Args:
+        objective: Of the sweep.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._seen: set[int] = set()
+        self._best: Trial | None = None
+
+    @property
+    def count(self) -> int:
+        """How many trials have ended."""
+        return len(self._seen)
+
+    def take_in(self, trials: Iterable[Trial]) -> Trial | None:
+        """Return the best of `trials` and of those that were taken in before; None where none finished."""
+        from grng.experiments.sweep_summary import rank
+
+        for one in trials:
+            if one.number in self._seen or not one.ended:
+                continue
+            self._seen.add(one.number)
+            better = self._best is None or rank(one, self._objective) < rank(self._best, self._objective)
+            if one.status == "finished" and better:
+                self._best = one
+        return self._best

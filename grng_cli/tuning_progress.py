@@ -12,7 +12,7 @@ from grng_cli.board import Board
 from grng_cli.live_table import LiveTable
 from grng_cli.output import Output
 from grng_cli.run_notices import RunNotices
-from grng_cli.sweep_progress import best_of
+from grng_cli.sweep_progress import BestSoFar
 from grng_cli.sweep_summary import told, trial_text
 from grng_cli.trial_rows import TrialRows
 from grng_cli.wording import scalar, seconds
@@ -78,6 +78,7 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
         self._lock = threading.Lock()
         self._notices = RunNotices(output)
         self._counts: dict[str, int] = {}
+        self._best: dict[str, BestSoFar] = {}
 
     @property
     def count(self) -> int:
@@ -119,14 +120,14 @@ class TuningProgress(AbstractContextManager["TuningProgress"]):
         """Say what came of a trial."""
         sweep = self._sweeps[label]
         objective = sweep.config.objective
-        known = [one for one in trials if one.ended]
-        best = best_of(known, objective)
+        so_far = self._best.setdefault(label, BestSoFar(objective))
+        best = so_far.take_in(trials)
         what = trial_text(trial, objective).removeprefix(f"trial {trial.number}")
         best_text = "" if best is None else f"best {told(objective, best)}"
         with self._lock:
-            line = f"tuning {label}: trial {len(known)} of {sweep.total}{what}"
+            line = f"tuning {label}: trial {so_far.count} of {sweep.total}{what}"
             self._output.chatter(line + (f"; {best_text}" if best is not None and best.number != trial.number else ""))
-            self._counts[label] = min(len(known), sweep.total)
+            self._counts[label] = min(so_far.count, sweep.total)
             self._rows[label].look(trials)
 
     def look(self, label: str, trials: list[Trial]) -> None:

@@ -17,12 +17,12 @@ from grng.experiments.gathering import Gathering, RunEvent
 from grng.experiments.machine import executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
 from grng.experiments.record import Calibration, read_record
-from grng.experiments.reuse import stored_result
 from grng.experiments.slots import Slot
 from grng.experiments.sweep_plan import PreparedSweep
 from grng.experiments.tuning import check_target, expected, tune, with_known_target
 from grng.experiments.tuning_config import TuneConfig
 from grng.experiments.tuning_plan import at_probe, check_tune, placed, sweeps_of
+from grng.runs.index import RunIndex
 from grng.runs.schema import Locate
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Prepared:
         notes: Lines on the model: weights loaded, what is frozen.
         sweeps: By label, of the rows that are to be tuned first.
         tune: How the rows are tuned, or have been.
+        index: What is in the directory already.
     """
 
     config: CompareConfig
@@ -72,6 +73,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     sweeps: Mapping[str, PreparedSweep] = field(default_factory=dict)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    index: RunIndex | None = field(default=None, compare=False, repr=False)
 
 
 def prepare(
@@ -106,11 +108,12 @@ def prepare(
     directory = directory_of(config, configs)
     check_tune(directory, read_record(directory), config)
     planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
-    check_directory(directory, planned)
+    index = RunIndex(directory)
+    check_directory(directory, planned, index)
     sweeps = placed(sweeps, directory, check=not config.training.seconds)
     notes = preflight.check(configs.values(), download=download, seen=seen)
     notes = tuple(dict.fromkeys([*notes, *(note for one in sweeps.values() for note in one.notes)]))
-    return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune)
+    return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune, index)
 
 
 def planned_now(prepared: Prepared) -> list[PlannedRun]:
@@ -163,10 +166,12 @@ def compare(
         calibrations = _calibrations(prepared, on_calibrated)
         steps = {label: one.steps for label, one in calibrations.items()}
         planned = plan(config, steps=steps, locate=prepared.locate)
-        check_directory(prepared.directory, planned)
-        stored = {} if rerun else _stored(planned)
+        index = prepared.index or RunIndex(prepared.directory)
+        check_directory(prepared.directory, planned, index)
+        stored = {} if rerun else _stored(planned, index)
         record = record_of(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun)
         record.save(prepared.directory)
+        index.save()
         if on_plan:
             on_plan(planned)
         listen = on_event or (lambda run, event: None)
@@ -174,7 +179,7 @@ def compare(
     return Comparison(prepared.directory, tuple(planned), tuple(results))
 
 
-def _stored(planned: Sequence[PlannedRun]) -> dict[int, RunResult]:
+def _stored(planned: Sequence[PlannedRun], index: RunIndex) -> dict[int, RunResult]:
     """Return the results that are there already, by the index of their run."""
-    found = {index: stored_result(run.config, run.directory) for index, run in enumerate(planned)}
-    return {index: result for index, result in found.items() if result is not None}
+    found = {number: index.done(run.directory, run.run_id) for number, run in enumerate(planned)}
+    return {number: result for number, result in found.items() if result is not None}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import DirectoryInUseError
@@ -56,7 +57,10 @@ class Gathering:
         self._rerun = rerun
         self._begun = datetime.now(UTC)
         self._here: dict[int, Future[RunResult]] = {}
+        # Filled by the futures themselves: asking thousands of them after each run would cost more than the run.
+        self._ended: SimpleQueue[int] = SimpleQueue()
         self._elsewhere: set[int] = set()
+        self._next_look = time.monotonic()
 
     def run(self) -> list[RunResult]:
         """Return the results in the plan's order.
@@ -79,25 +83,31 @@ class Gathering:
         run = self._planned[index]
         config = with_threads(run.config, self._slots)
         on_event = partial(self._on_event, run)
-        self._here[index] = self._pool.submit(config, run.directory, on_event=on_event, rerun=self._rerun)
+        future = self._pool.submit(config, run.directory, on_event=on_event, rerun=self._rerun)
+        self._here[index] = future
+        future.add_done_callback(lambda _: self._ended.put(index))
 
     def _wait(self) -> None:
         if not self._here:
             time.sleep(POLL_SECONDS)
             return
-        wait(self._here.values(), POLL_SECONDS if self._elsewhere else None, FIRST_COMPLETED)
-        for index, future in [(index, future) for index, future in self._here.items() if future.done()]:
-            del self._here[index]
-            error = future.exception()
-            if isinstance(error, DirectoryInUseError) and not self._rerun:
-                self._elsewhere.add(index)
-                self._on_event(self._planned[index], RunsElsewhere(error.message))
-            elif error:
-                raise error
-            else:
-                self._results[index] = future.result()
+        try:
+            index = self._ended.get(timeout=POLL_SECONDS if self._elsewhere else None)
+        except Empty:
+            return
+        error = (future := self._here.pop(index)).exception()
+        if isinstance(error, DirectoryInUseError) and not self._rerun:
+            self._elsewhere.add(index)
+            self._on_event(self._planned[index], RunsElsewhere(error.message))
+        elif error:
+            raise error
+        else:
+            self._results[index] = future.result()
 
     def _look_elsewhere(self) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + POLL_SECONDS
         for index in sorted(self._elsewhere):
             run = self._planned[index]
             try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
@@ -13,7 +14,8 @@ from grng.experiments import record, specs
 from grng.experiments.budget import TUNED, BudgetConfig
 from grng.experiments.compare_config import CompareConfig
 from grng.runs.config import RunConfig, replace, resolve
-from grng.runs.identity import directory_name, run_id, short_id
+from grng.runs.identity import directory_name, run_id, run_ids, short_id
+from grng.runs.index import RunIndex
 from grng.runs.rundir import RunDirectory
 from grng.runs.schema import Key, Locate
 from grng.runs.sections import OptimizerConfig, TrainingConfig
@@ -28,12 +30,19 @@ class PlannedRun:
         seed: Its seed.
         config: Resolved.
         directory: Where it goes.
+        known_id: Its run id, where that is known already.
     """
 
     label: str
     seed: int
     config: RunConfig
     directory: Path
+    known_id: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.known_id or run_id(self.config)
 
 
 def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, RunConfig]:
@@ -95,9 +104,11 @@ def plan(
     directory = directory_of(compare, configs)
     if compare.training.seconds:
         configs = {label: with_steps(config, (steps or {})[label]) for label, config in configs.items()}
+    ids = {label: run_ids(config, compare.seeds) for label, config in configs.items()}
+    folders = {label: directory / directory_name(label) for label in configs}
     return [
-        PlannedRun(label, seed, replace(config, seed=seed), directory / directory_name(label) / f"seed{seed}")
-        for seed in compare.seeds
+        PlannedRun(label, seed, replace(config, seed=seed), folders[label] / f"seed{seed}", known_id=ids[label][number])
+        for number, seed in enumerate(compare.seeds)
         for label, config in configs.items()
     ]
 
@@ -125,12 +136,17 @@ def identity(compare: CompareConfig, configs: Mapping[str, RunConfig]) -> str:
     if compare.training.target == TUNED:
         lines.append("target tuned")
     for label, config in configs.items():
-        lines += [f"{label} {run_id(replace(config, seed=seed))}" for seed in compare.seeds]
+        lines += [f"{label} {identifier}" for identifier in run_ids(config, compare.seeds)]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def check_directory(directory: Path, runs: Sequence[PlannedRun]) -> None:
+def check_directory(directory: Path, runs: Sequence[PlannedRun], index: RunIndex | None = None) -> None:
     """Refuse a directory in which this experiment cannot be; nothing is written.
+
+    Args:
+        directory: The experiment's.
+        runs: What is to be in it.
+        index: Of the directory, where it has been read already.
 
     Raises:
         RunDirectoryError: It is a file, holds something else, or other runs under the same labels and seeds.
@@ -148,8 +164,27 @@ def check_directory(directory: Path, runs: Sequence[PlannedRun]) -> None:
         raise RunDirectoryError(
             "is a file, not a directory.", where=str(directory), hint="Choose another directory with --output."
         )
+    index = index or RunIndex(directory)
     for run in runs:
-        RunDirectory(run.directory).check(run.config)
+        if not is_there(run.directory, run.run_id, index):
+            RunDirectory(run.directory).check(run.config)
+
+
+def is_there(directory: Path, identity: str, index: RunIndex) -> bool:
+    """Return whether the run `identity` has finished or diverged in `directory` for certain, without reading configs.
+
+    Where this is False, `RunDirectory.check` tells.
+
+    Args:
+        directory: The run's.
+        identity: Its run id.
+        index: Of the experiment directory.
+    """
+    return (
+        index.done(directory, identity) is not None
+        and index.config_id(directory) == identity
+        and os.access(directory, os.W_OK | os.X_OK)
+    )
 
 
 def training_of(budget: BudgetConfig, *, steps: int | None = None) -> TrainingConfig:

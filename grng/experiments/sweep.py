@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from grng.errors import RunDirectoryError
+from grng.errors import GrngError, RunDirectoryError
 from grng.experiments import sweep_record
 from grng.experiments.elsewhere import RunTaken
 from grng.experiments.executor import Executor
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 """Between two looks at the trials of other processes."""
+
+SUMMARY_SHARE = 0.05
+"""Share of the time, at most, that goes into the summary while trials run: with thousands of them it takes seconds."""
 
 CLAIM_SECONDS = 15.0
 """How long a run whose sweep was killed may take to save itself before its trial goes on here."""
@@ -119,6 +122,8 @@ class _Sweeper:
         self._on_event = on_event or (lambda trial, seed, event: None)
         self._on_look = on_look or (lambda trials: None)
         self._open: dict[int, _Open] = {}
+        self._next_summary = time.monotonic()
+        self._owed = False
 
     def run(self) -> None:
         """Go on until all trials have ended, here or in another process."""
@@ -128,6 +133,9 @@ class _Sweeper:
         finally:
             for one in self._open.values():
                 one.taken.claim.release()
+            if self._owed:
+                with suppress(GrngError):
+                    _write_summary(self._prepared, self._store)
 
     def _begin(self) -> bool:
         """Begin as many trials as there are workers without a run; return whether one was begun."""
@@ -172,9 +180,18 @@ class _Sweeper:
         value = trial_value(self._prepared.config.objective, runs)
         ended = self._store.finish(one.taken.trial.number, value, runs)
         one.taken.claim.release()
-        _write_summary(self._prepared, self._store)
+        self._summarise()
         if self._on_trial:
             self._on_trial(ended, self._store.trials())
+
+    def _summarise(self) -> None:
+        """Write the summary, unless that would take more of the time than it may; then it is owed."""
+        begun = time.monotonic()
+        self._owed = begun < self._next_summary
+        if not self._owed:
+            _write_summary(self._prepared, self._store)
+            ended = time.monotonic()
+            self._next_summary = ended + (ended - begun) * (1 / SUMMARY_SHARE - 1)
 
     def _others_run(self) -> bool:
         trials = self._store.trials()

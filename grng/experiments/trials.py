@@ -99,6 +99,7 @@ class TrialStore:
         self.folder = folder
         self.space = space
         self.minimize = minimize
+        self._ended: dict[int, Trial] = {}
         # Of the operating system: a process that is killed holds it no longer. Optuna's own waits for 30 s then.
         self._lock = FileLock(folder / LOCK, thread_local=False)
         with self.locked():
@@ -122,7 +123,16 @@ class TrialStore:
     def trials(self) -> list[Trial]:
         """Return all trials, in the order of their numbers."""
         with self.locked():
-            return [_trial(stored, self.space) for stored in self._stored()]
+            return [self._trial(stored) for stored in self._stored()]
+
+    def _trial(self, stored: FrozenTrial) -> Trial:
+        """Return a trial; one that has ended stays as it is."""
+        known = self._ended.get(stored.number)
+        if known is None:
+            known = _trial(stored, self.space)
+            if known.ended:
+                self._ended[stored.number] = known
+        return known
 
     def take(self, total: int, propose: Propose) -> Taken | None:
         """Take up a trial that its process left behind, else begin the next one; None: there is nothing to do.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from grng.errors import GrngError, UnknownNameError, suggest
@@ -16,8 +17,13 @@ from grng.report.tuning_curves import read_curves
 from grng.report.tuning_rows import read_tunings, tuning_of_rows
 from grng.report.variants import tell_apart
 from grng.runs.identity import directory_name
+from grng.runs.index import RunIndex
+
+OnRead = Callable[[int, int], None]
+"""Receives how many of how many runs have been read."""
 
 DEFAULT_REFERENCE = "adamw"
+_OF_A_RUN = frozenset((RESULT, METRICS, CONFIG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,10 @@ class Found:
 
 
 def load_experiment(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, reference: str | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    reference: str | None = None,
+    on_read: OnRead | None = None,
 ) -> Experiment:
     """Read every run in and below `paths` (experiment directories, run directories, or folders of them).
 
@@ -61,12 +70,13 @@ def load_experiment(
         paths: One directory, or several.
         reference: Label of the row that others are compared with; None: as the experiment says, else adamw, else the
             first row.
+        on_read: Is told of every run that has been read.
 
     Raises:
         UnknownNameError: `reference` is no row.
         GrngError: A path is no directory or holds no run, or the runs are of several models or data sets.
     """
-    found = collect(as_paths(paths))
+    found = collect(as_paths(paths), on_read=on_read)
     _check_one_workload([run for one in found for run in one.runs])
     return assemble(found, reference)
 
@@ -83,20 +93,33 @@ def as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     return given
 
 
-def collect(paths: Sequence[Path]) -> list[Found]:
+def collect(paths: Sequence[Path], *, on_read: OnRead | None = None) -> list[Found]:
     """Return what is in and below `paths`, by experiment directory.
+
+    Args:
+        paths: Directories.
+        on_read: Is told of every run that has been read.
 
     Raises:
         GrngError: A path is no directory or holds no run.
     """
-    collected: list[Found] = []
+    directories: list[tuple[Path | None, list[Path]]] = []
     for path in paths:
-        found = list(_walk(path))
-        for root in dict.fromkeys(root for root, _ in found):
-            collected.append(_read_root(root, [directory for owner, directory in found if owner == root and directory]))
-        if not found:
+        of_root: dict[Path | None, list[Path]] = {}
+        for root, directory in _walk(path):
+            of_root.setdefault(root, []).extend([directory] if directory else [])
+        if not of_root:
             raise nothing_found(path)
-    return collected
+        directories += of_root.items()
+    total = sum(len(each) for _, each in directories)
+    done = count(1)
+
+    def told(directory: Path) -> Path:
+        if on_read is not None:
+            on_read(next(done), total)
+        return directory
+
+    return [_read_root(root, map(told, each)) for root, each in directories]
 
 
 def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
@@ -105,16 +128,18 @@ def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
         problem = "is not a directory" if path.exists() else "does not exist"
         raise GrngError(problem, where=str(path), hint="Give an experiment's or a run's directory.")
     owners: dict[Path, Path | None] = {}
-    for name, folders, _ in os.walk(path):
+    for name, folders, files in os.walk(path):
         directory = Path(name)
         owner = owners.get(directory.parent)
-        if directory != path and (directory / SWEEP).is_file():  # trials are no runs of an experiment
+        if (
+            directory != path and SWEEP in files and (directory / SWEEP).is_file()
+        ):  # trials are no runs of an experiment
             folders.clear()
             continue
-        if (directory / EXPERIMENT).is_file():
+        if EXPERIMENT in files and (directory / EXPERIMENT).is_file():
             owner = directory
             yield owner, None
-        elif is_run_directory(directory):
+        elif not _OF_A_RUN.isdisjoint(files) and is_run_directory(directory):
             # A run alone, given as a path: its experiment does not matter.
             yield owner, directory
             folders.clear()
@@ -134,9 +159,11 @@ def nothing_found(path: Path) -> GrngError:
 
 def _read_root(root: Path | None, directories: Iterable[Path]) -> Found:
     """Read the runs of one experiment directory and hold them against its plan."""
-    runs = [read_run(directory, root) for directory in directories]
-    if root is None:
+    index = None if root is None else RunIndex(root)
+    runs = [read_run(directory, root, index) for directory in directories]
+    if root is None or index is None:
         return Found(root, _Plan(), runs)
+    index.save()
     plan = _read_plan(root / EXPERIMENT)
     planned = [(label, seed) for seed in plan.seeds for label in plan.labels]
     if not planned:

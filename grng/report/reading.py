@@ -14,6 +14,8 @@ import yaml
 
 from grng.errors import RunDirectoryError
 from grng.report.records import Run, RunStatus
+from grng.runs import chain
+from grng.runs.index import RunIndex
 from grng.runs.result import RunResult
 
 RESULT, METRICS, CONFIG, CLAIM = "result.json", "metrics.jsonl", "config.yaml", "claim.lock"
@@ -29,30 +31,32 @@ def is_run_directory(directory: Path) -> bool:
     return {"optimizer", "training"} <= read_mapping(directory / CONFIG).keys()
 
 
-def read_run(directory: Path, root: Path | None = None) -> Run:
+def read_run(directory: Path, root: Path | None = None, index: RunIndex | None = None) -> Run:
     """Read the run in `directory`.
 
     Args:
         directory: A run directory.
         root: The experiment directory that it belongs to.
+        index: Of that experiment directory: what has not changed since is taken from it.
     """
-    result, problem = _read_result(directory)
+    result, problem = _read_result(directory, index)
     if result is not None:
         status: RunStatus = result.status
         if status == "interrupted" and is_claimed(directory):
             status = "running"
-        return Run(directory, result.label, result.seed, status, result, None, read_chain(directory), root)
+        seen = read_chain(directory) if index is None else index.chain(directory)
+        return Run(directory, result.label, result.seed, status, result, None, seen, root)
     label, seed = _identity_without_result(directory)
     status = "running" if is_claimed(directory) else "corrupt" if problem else "interrupted"
     return Run(directory, label, seed, status, None, problem, {}, root)
 
 
-def _read_result(directory: Path) -> tuple[RunResult | None, str | None]:
+def _read_result(directory: Path, index: RunIndex | None) -> tuple[RunResult | None, str | None]:
     path = directory / RESULT
-    if not path.is_file():
-        return None, None
     try:
-        return RunResult.load(path), None
+        if index is not None:
+            return index.result(directory), None
+        return (RunResult.load(path) if path.is_file() else None), None
     except RunDirectoryError as error:
         return None, str(error)
 
@@ -73,24 +77,8 @@ def _identity_without_result(directory: Path) -> tuple[str, int | None]:
 
 
 def read_chain(directory: Path) -> dict[int, str]:
-    """Return `batches_sha256` by step from the epoch lines of `metrics.jsonl`; torn and foreign lines are skipped."""
-    chain: dict[int, str] = {}
-    try:
-        data = (directory / METRICS).read_bytes()
-    except OSError:
-        return chain
-    for line in data.splitlines():
-        # Most lines are steps without a hash; parsing them all would take most of a big report's time.
-        if b"batches_sha256" not in line:
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        step, digest = (record.get("step"), record.get("batches_sha256")) if isinstance(record, dict) else (None, None)
-        if isinstance(step, int) and isinstance(digest, str):
-            chain[step] = digest
-    return chain
+    """Return `batches_sha256` by step from the epoch lines of a run's `metrics.jsonl`."""
+    return chain.read_chain(directory / METRICS)
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:

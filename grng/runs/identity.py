@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from grng.runs.config import RunConfig
@@ -46,6 +47,20 @@ def run_id(config: RunConfig) -> str:
     Raises:
         ValueError: If `config` is not resolved: its id would not hold the defaults that it runs with.
     """
+    return _digest(_content(config))
+
+
+def run_ids(config: RunConfig, seeds: Iterable[int]) -> list[str]:
+    """Return the `run_id` of a resolved config with each of several seeds.
+
+    Raises:
+        ValueError: As `run_id`.
+    """
+    content = _content(config)
+    return [_digest({**content, "seed": seed}) for seed in seeds]
+
+
+def _content(config: RunConfig) -> dict[str, Any]:
     if config.dataset.img_size is None:
         raise ValueError("a run id is of a resolved config: call grng.runs.config.resolve first")
     content = config.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_ID))
@@ -61,6 +76,10 @@ def run_id(config: RunConfig) -> str:
         del content["training"]["loss"]
     if not content["augment"]:
         del content["augment"]
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grng.statistics.checks import finite, pairs
+from grng.statistics.checks import Array, finite, pairs
 from grng.statistics.corrections import SIGNIFICANCE, holm
 from grng.statistics.intervals import Interval, IntervalKind, mean_interval
 
 EXACT_LIMIT = 20
 """Up to so many pairs all 2^n sign flips are counted; above, they are sampled."""
+
+_ROWS_AT_ONCE = 250
+"""Sign patterns that are numbers at a time: more would not stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +46,50 @@ def sign_flip_test(differences: Sequence[float], *, resamples: int = 100_000, se
         resamples: Random sign patterns, used only above `EXACT_LIMIT`.
         seed: Of those patterns.
     """
-    array = finite(differences, "sign_flip_test")
-    scale = float(np.abs(array).max())
-    if scale == 0.0:
-        return 1.0
-    # Scaled, so that neither sums overflow nor the tolerance underflows.
-    array = array / scale
-    bound = abs(float(array.sum())) - 1e-10 * float(np.abs(array).sum())
-    if array.size <= EXACT_LIMIT:
-        # By symmetry the first sign can stay: half the patterns give the same share.
-        sums = array[:1]
-        for difference in array[1:]:
-            sums = np.concatenate((sums + difference, sums - difference))
-        return float(np.mean(np.abs(sums) >= bound))
+    return _sign_flip_tests([differences], resamples=resamples, seed=seed)[0]
+
+
+def _sign_flip_tests(families: Sequence[Sequence[float]], *, resamples: int = 100_000, seed: int = 0) -> list[float]:
+    """Return `sign_flip_test` of each; those of one length share their random patterns, which are the same anyway."""
+    found: dict[int, float] = {}
+    sampled: dict[int, list[tuple[int, Array, float]]] = {}
+    for place, differences in enumerate(families):
+        array = finite(differences, "sign_flip_test")
+        scale = float(np.abs(array).max())
+        if scale == 0.0:
+            found[place] = 1.0
+            continue
+        # Scaled, so that neither sums overflow nor the tolerance underflows.
+        array = array / scale
+        bound = abs(float(array.sum())) - 1e-10 * float(np.abs(array).sum())
+        if array.size <= EXACT_LIMIT:
+            found[place] = _exact(array, bound)
+        else:
+            sampled.setdefault(array.size, []).append((place, array, bound))
+    for several in sampled.values():
+        places, arrays, bounds = zip(*several, strict=True)
+        shares = _sampled(np.stack(arrays, axis=1), np.array(bounds), resamples, seed)
+        found |= zip(places, shares.tolist(), strict=True)
+    return [found[place] for place in range(len(families))]
+
+
+def _exact(array: Array, bound: float) -> float:
+    # By symmetry the first sign can stay: half the patterns give the same share.
+    sums = array[:1]
+    for difference in array[1:]:
+        sums = np.concatenate((sums + difference, sums - difference))
+    return float(np.mean(np.abs(sums) >= bound))
+
+
+def _sampled(arrays: Array, bounds: Array, resamples: int, seed: int) -> Array:
+    """Return the share of random sign patterns as extreme as `bounds`, by column of `arrays`."""
     generator = np.random.default_rng(seed)
-    extreme = 0
+    extreme = np.zeros(len(bounds), dtype=np.int64)
     for start in range(0, resamples, 10_000):
-        signs = generator.integers(0, 2, size=(min(10_000, resamples - start), array.size), dtype=np.int8) * 2.0 - 1.0
-        extreme += int(np.count_nonzero(np.abs(signs @ array) >= bound))
+        flips = generator.integers(0, 2, size=(min(10_000, resamples - start), len(arrays)), dtype=np.int8)
+        for first in range(0, len(flips), _ROWS_AT_ONCE):
+            signs = flips[first : first + _ROWS_AT_ONCE] * 2.0 - 1.0
+            extreme += np.count_nonzero(np.abs(signs @ arrays) >= bounds, axis=0)
     return (extreme + 1) / (resamples + 1)
 
 
@@ -114,10 +143,15 @@ def paired_comparison(
         kind: As of `mean_interval`.
         seed: Of the sampled sign flips, used above `EXACT_LIMIT` pairs.
     """
-    left, right = pairs(values, references, "paired_comparison")
-    differences = (left - right).tolist()
+    differences = _differences(values, references)
     p = sign_flip_test(differences, seed=seed)
     return PairedComparison(mean_interval(differences, confidence, kind), p, p)
+
+
+def _differences(values: Sequence[float], references: Sequence[float]) -> list[float]:
+    left, right = pairs(values, references, "paired_comparison")
+    differences: list[float] = (left - right).tolist()
+    return differences
 
 
 def paired_comparisons(
@@ -133,12 +167,17 @@ def paired_comparisons(
         confidence: Coverage of the intervals.
         kind: As of `mean_interval`.
     """
-    made = [
-        paired_comparison(*one, confidence, kind=kind) if one is not None and len(one[0]) else None
-        for one in comparisons
-    ]
+    differences = [_differences(*one) if one is not None and len(one[0]) else None for one in comparisons]
+    shares = iter(_sign_flip_tests([one for one in differences if one is not None]))
+    made: list[PairedComparison | None] = []
+    for one in differences:
+        if one is None:
+            made.append(None)
+        else:
+            p = next(shares)
+            made.append(PairedComparison(mean_interval(one, confidence, kind), p, p))
     adjusted = holm([None if comparison is None else comparison.p for comparison in made])
     return [
-        None if comparison is None or p is None else replace(comparison, p_adjusted=p)
-        for comparison, p in zip(made, adjusted, strict=True)
+        None if comparison is None or share is None else replace(comparison, p_adjusted=share)
+        for comparison, share in zip(made, adjusted, strict=True)
     ]
