@@ -3,7 +3,8 @@
 Two runs are done, one of AdamW and one of K-FAC, whose result says of every layer how it is preconditioned. Their
 files are then written for all runs of a comparison of ten optimizers, each with its own config, seed, scores and run
 id, by what writes those of real runs; checkpoints and event files are a few bytes. What is measured are commands in
-processes of their own: seconds from start to end, the imports included, and the largest resident memory.
+processes of their own, the imports included: seconds from start to end, seconds of CPU, which do not depend on what
+else the machine does, and the largest resident memory.
 
     python benchmarks/many_runs.py
     python benchmarks/many_runs.py --counts 1000 10000 --markdown docs/results/many-runs.md
@@ -98,8 +99,8 @@ def varied(result: RunResult, run: PlannedRun, number: int) -> RunResult:
     )
 
 
-def measured(command: Sequence[str]) -> tuple[float, float]:
-    """Return the seconds that `command` takes and the MiB that it takes at most.
+def measured(command: Sequence[str]) -> tuple[float, float, float]:
+    """Return the seconds that `command` takes, those of CPU, and the MiB that it takes at most.
 
     Raises:
         RuntimeError: It failed.
@@ -113,7 +114,7 @@ def measured(command: Sequence[str]) -> tuple[float, float]:
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{command}: {process.returncode}: {errors.read().decode()[-2000:]}")
-    return taken, usage.ru_maxrss / 1024
+    return taken, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def commands(count: int, root: Path) -> dict[str, list[str]]:
@@ -149,10 +150,10 @@ def main() -> None:
                 write_runs(planned(count, root), root, reals)
                 os.sync()
             for name, command in commands(count, root).items():
-                seconds, memory = measured(command)
-                print(f"{count}\t{name}\t{seconds:.1f} s\t{memory:.0f} MiB", flush=True)
-                rows.setdefault(name, []).extend([f"{seconds:.1f}", f"{memory:.0f}"])
-    head = ["", *(cell for count in arguments.counts for cell in (f"{count:,} runs, s", "MiB"))]
+                seconds, cpu, memory = measured(command)
+                print(f"{count}\t{name}\t{seconds:.1f} s\t{cpu:.1f} s of CPU\t{memory:.0f} MiB", flush=True)
+                rows.setdefault(name, []).extend([f"{seconds:.1f}", f"{cpu:.1f}", f"{memory:.0f}"])
+    head = ["", *(cell for count in arguments.counts for cell in (f"{count:,} runs, s", "CPU, s", "MiB"))]
     lines = [*table(head, [[name, *cells] for name, cells in rows.items()]), "", machine_line()]
     print("\n".join(lines))
     if arguments.markdown:

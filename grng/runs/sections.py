@@ -188,6 +188,9 @@ class LoggingConfig(Section):
     """Seconds between checkpoints."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
+    tensorboard_points: Count = 1000
+    """Logged steps of a run that go into them, at most, evenly spread, besides the first and the last; `metrics.jsonl`
+    has all. TensorBoard by itself shows no more."""
 
 
 def _diagnostic_names(value: Any) -> Any:

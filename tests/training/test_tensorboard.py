@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from grng.training.errors import Interrupted
@@ -129,3 +131,30 @@ def test_no_point_is_there_twice_or_missing_after_a_kill(tmp_path: Path) -> None
 def test_without_tensorboard_there_are_no_files(tmp_path: Path) -> None:
     train(run_config(training={"steps": 2}), tmp_path / "run")
     assert list((tmp_path / "run").glob("events*")) == []
+
+
+def test_a_long_run_has_no_more_points_than_tensorboard_shows(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    train(
+        run_config(
+            "sgd", logging={"tensorboard": True, "log_every": 1, "tensorboard_points": 4}, training={"steps": 18}
+        ),
+        directory,
+    )
+    reader = board(directory)
+    assert [step for step, _ in scalars(reader, "train/loss")] == [1, 5, 10, 15, 18], "evenly, and both ends"
+    assert len([line for line in metrics(directory) if line["kind"] == "step"]) == 18, "the metrics have every step"
+    assert scalars(reader, "eval/accuracy") == expected(directory, "any", "val_accuracy")
+    assert scalars(reader, "train/epoch_loss") == expected(directory, "epoch", "train_loss")
+    assert [step for step, _ in scalars(reader, "time/step_ms")] == [1, 5, 10, 15, 18]
+
+
+def test_the_scalars_of_a_step_are_one_record(run: Path) -> None:
+    loaded = RawEventFileLoader(str(next(run.glob("events.*")))).Load()
+    records = [event for event in map(event_pb2.Event.FromString, loaded) if event.HasField("summary")]
+    steps = [event.step for event in records if any(value.tag == "train/loss" for value in event.summary.value)]
+    assert steps
+    assert len(steps) == len(set(steps))
+    for event in records:
+        tags = {value.tag for value in event.summary.value}
+        assert "train/loss" not in tags or tags >= PHASE_TAGS

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import summary
 
 from grng.runs.config import RunConfig
@@ -32,6 +33,8 @@ class TensorBoard:
 
     def __init__(self, directory: Path, *, purge_step: int | None = None) -> None:
         self._file = EventFile(directory, purge_step=purge_step)
+        self._stride = 1
+        self._last: int | None = None
 
     def __call__(self, event: Event) -> None:
         """Write what the event holds.
@@ -57,12 +60,17 @@ class TensorBoard:
     def _step(self, event: StepDone) -> None:
         if event.coverage_summary is not None:
             self._file.add(_summary.text("coverage", event.coverage_summary), event.step)
-        if event.logged:
-            self._scalars({"train/loss": event.train_loss}, event.step)
-            self._scalars(
-                {_tag(name): value for name, value in event.metrics.items() if _is_there(name, value)}, event.step
-            )
-            self._scalars({f"time/{name}": value for name, value in event.timing.items()}, event.step)
+        if not event.logged or self._is_left_out(event):
+            return
+        metrics = {_tag(name): value for name, value in event.metrics.items() if _is_there(name, value)}
+        times = {f"time/{name}": value for name, value in event.timing.items()}
+        self._scalars({"train/loss": event.train_loss, **metrics, **times}, event.step)
+
+    def _is_left_out(self, event: StepDone) -> bool:
+        """Whether a step is one too many for TensorBoard: `metrics.jsonl` has it."""
+        if event.step % self._stride == 0 or event.step in (1, self._last) or not math.isfinite(event.train_loss):
+            return False
+        return not any(name.startswith("diagnostics/") for name in event.metrics)
 
     def sync(self) -> None:
         """Force what was written to the disk, before a checkpoint."""
@@ -73,6 +81,11 @@ class TensorBoard:
         self._file.close()
 
     def _start(self, event: RunStarted) -> None:
+        logging = event.config.logging
+        points = math.ceil(event.planned_steps / logging.log_every)
+        if points > logging.tensorboard_points:
+            self._stride = logging.log_every * math.ceil(points / logging.tensorboard_points)
+        self._last = event.planned_steps
         if event.resumed_from_step is not None:
             return
         if event.coverage_summary is not None:
@@ -91,8 +104,12 @@ class TensorBoard:
         self._file.add(end)
 
     def _scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add the scalars of one step, as one record: the frame of a record is larger than a scalar in it."""
+        together = summary_pb2.Summary()
         for tag, value in scalars.items():
-            self._file.add(_summary.scalar(tag, value), step)
+            together.value.extend(_summary.scalar(tag, value).value)
+        if together.value:
+            self._file.add(together, step)
 
 
 def hyperparameters(config: RunConfig) -> dict[str, bool | str | float | int]:
