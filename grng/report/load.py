@@ -16,6 +16,7 @@ from grng.report.tuning import RowTuning
 from grng.report.tuning_curves import read_curves
 from grng.report.tuning_rows import read_tunings, tuning_of_rows
 from grng.report.variants import tell_apart
+from grng.runs.collection import collection_put_off
 from grng.runs.identity import directory_name
 from grng.runs.index import RunIndex
 
@@ -119,7 +120,8 @@ def collect(paths: Sequence[Path], *, on_read: OnRead | None = None) -> list[Fou
             on_read(next(done), total)
         return directory
 
-    return [_read_root(root, map(told, each)) for root, each in directories]
+    with collection_put_off():
+        return [_read_root(root, map(told, each)) for root, each in directories]
 
 
 def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:

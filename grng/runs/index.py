@@ -15,6 +15,7 @@ from pathlib import Path
 
 from grng.errors import ConfigError, RunDirectoryError
 from grng.runs.chain import read_chain
+from grng.runs.collection import collection_put_off
 from grng.runs.identity import run_id
 from grng.runs.index_file import FILE, Entry, FileState, Pool, Signature, read_entries, write_entries
 from grng.runs.loading import load_file
@@ -42,7 +43,8 @@ class RunIndex:
         self._root = root
         self._prefix = f"{os.fspath(root)}{os.sep}"
         self._pool = Pool()
-        self._entries: dict[str, Entry] = read_entries(root / FILE, self._pool)
+        with collection_put_off():
+            self._entries: dict[str, Entry] = read_entries(root / FILE, self._pool)
         self._seen: set[str] = set()
         self._changed = False
 

@@ -85,11 +85,12 @@ def _sampled(arrays: Array, bounds: Array, resamples: int, seed: int) -> Array:
     """Return the share of random sign patterns as extreme as `bounds`, by column of `arrays`."""
     generator = np.random.default_rng(seed)
     extreme = np.zeros(len(bounds), dtype=np.int64)
+    totals = arrays.sum(axis=0)
     for start in range(0, resamples, 10_000):
         flips = generator.integers(0, 2, size=(min(10_000, resamples - start), len(arrays)), dtype=np.int8)
         for first in range(0, len(flips), _ROWS_AT_ONCE):
-            signs = flips[first : first + _ROWS_AT_ONCE] * 2.0 - 1.0
-            extreme += np.count_nonzero(np.abs(signs @ arrays) >= bounds, axis=0)
+            positive = flips[first : first + _ROWS_AT_ONCE].astype(np.float64) @ arrays
+            extreme += np.count_nonzero(np.abs(2.0 * positive - totals) >= bounds, axis=0)
     return (extreme + 1) / (resamples + 1)
 
 
