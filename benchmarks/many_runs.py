@@ -31,6 +31,7 @@ from grng.experiments.plan import PlannedRun, plan
 from grng.experiments.record import Record
 from grng.runs.config import RunConfig, replace, resolve
 from grng.runs.identity import described
+from grng.runs.index_file import FILE
 from grng.runs.loading import dump_yaml
 from grng.runs.result import Final, Pairing, RunResult
 from grng.training.trainer import train
@@ -124,11 +125,11 @@ def commands(count: int, root: Path) -> dict[str, list[str]]:
     again += ["--model", WORKLOAD["model"], "--dataset", WORKLOAD["dataset"], "--epochs", str(EPOCHS)]
     again += ["--output", str(root), "--workers", "1", "--quiet"]
     report = [*grng, "report", str(root), "--quiet"]
+    (root / FILE).unlink(missing_ok=True)
     return {
         "`grng report DIR`, no index yet": report,
         "`grng report DIR`": report,
         "the `grng compare` line again": again,
-        "its `--dry-run`": [*again, "--dry-run"],
     }
 
 

@@ -1,10 +1,10 @@
 """What an experiment costs beside its runs: milliseconds a run, from ten runs to ten thousand, of runs that do nothing.
 
-The runs are done by the pool of worker processes, each in a process of its own that returns a result at once, and
-by an executor within this process, which leaves the bookkeeping alone: planning, the look for what is there, queueing,
-events, the progress display. CPU is that of the process that schedules; the time that passes holds the workers'
-beginning and end, and whatever else the machine does. What grows with the number of runs shows in the last column
-against the first.
+Three executors do them: one within this process, which leaves the bookkeeping alone (planning, the look for what is
+there, events, the progress display); the pool's threads and queues without its processes, where all runs wait at once;
+and the pool itself, each run in a process of its own that returns a result at once. CPU is that of the process that
+schedules; the time that passes holds the workers' beginning and end, and whatever else the machine does. What grows
+with the number of runs shows in the last column against the first.
 
     python benchmarks/scheduler_cost.py
     python benchmarks/scheduler_cost.py --counts 10 100 1000 --markdown docs/results/many-runs.md
@@ -20,9 +20,11 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sections import machine_line, table, write_section
 
+from grng.experiments import worker
 from grng.experiments.compare import compare, prepare
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.executor import EventHandler, Executor, InProcessExecutor
@@ -60,6 +62,19 @@ def pool() -> Executor:
     return started
 
 
+class WithoutProcesses(LocalExecutor):
+    """The pool, but that a run is done in the thread that would start its process."""
+
+    def _attempt(self, run: Any, slot: Slot, *, rerun: bool, seconds: float | None) -> worker.Done:
+        done = self._runner(run.config, run.directory, on_event=run.on_event, time_shared=False, rerun=rerun)
+        return worker.Done(done)
+
+
+def threads() -> Executor:
+    """Return the pool without its processes."""
+    return WithoutProcesses([Slot((), 1)] * WORKERS, runner=nothing)
+
+
 def milliseconds(count: int, make: Callable[[], Executor]) -> tuple[float, float]:
     """Return what each of `count` runs costs from the plan to the last result: CPU of this process, and time."""
     with tempfile.TemporaryDirectory(prefix="scheduler-") as folder, redirect_stderr(io.StringIO()):
@@ -79,16 +94,19 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--processes", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="counts of the pool")
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     rows = []
-    for name, make in (("bookkeeping alone", in_process), (f"pool of {WORKERS} processes", pool)):
-        found = []
-        for count in arguments.counts:
+    ways = {"bookkeeping alone": in_process, "pool without processes": threads, f"pool of {WORKERS} processes": pool}
+    for name, make in ways.items():
+        found: list[tuple[float, float]] = []
+        for count in arguments.counts if make is not pool else arguments.processes:
             found.append(milliseconds(count, make))
             print(f"{name}\t{count}\t{found[-1][0]:.2f} ms of CPU a run, {found[-1][1]:.2f} ms", flush=True)
-        rows.append([f"{name}, CPU", *(f"{used:.2f}" for used, _ in found)])
-        rows.append([f"{name}, time", *(f"{taken:.2f}" for _, taken in found)])
+        absent = ["–"] * (len(arguments.counts) - len(found))
+        rows.append([f"{name}, CPU", *(f"{used:.2f}" for used, _ in found), *absent])
+        rows.append([f"{name}, time", *(f"{taken:.1f}" for _, taken in found), *absent])
     lines = [*table(["ms a run", *(f"{count:,} runs" for count in arguments.counts)], rows), "", machine_line()]
     print("\n".join(lines))
     if arguments.markdown:

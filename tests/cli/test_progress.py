@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from grng.experiments.objectives import RunOutcome
 from grng.experiments.plan import PlannedRun
+from grng.experiments.trials import Trial
 from grng.runs.config import RunConfig
 from grng.training.events import EpochDone, Evaluated, RunEnded, RunStarted, StepDone
+from grng_cli import compare_progress
 from grng_cli.compare_progress import CompareProgress
 from grng_cli.output import Output
+from grng_cli.sweep_progress import BestSoFar
 from grng_cli.train_progress import TrainProgress
 from tests.report.factory import make_result
 
@@ -183,3 +187,35 @@ def test_interrupted_runs_have_not_ended(capsys: pytest.CaptureFixture[str]) -> 
         progress(run, RunEnded(make_result("sgd", status="interrupted", reason="signal")))
     assert progress.ended == 0
     assert list(capsys.readouterr()) == ["", ""]
+
+
+def test_of_many_runs_those_that_were_there_are_told_by_their_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare_progress, "MANY", 3)
+    runs = [planned("sgd", seed) for seed in range(5)]
+    with CompareProgress(Output()) as progress:
+        progress.planned(runs)
+        for run in runs[:3]:
+            progress(run, RunEnded(make_result("sgd", steps=20, epochs=None), reused=True))
+        progress(runs[3], RunEnded(make_result("sgd", steps=20, epochs=None)))
+        progress(runs[4], RunEnded(make_result("sgd", steps=20, epochs=None), reused=True))
+    assert progress.ended == 5
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 5 runs are there already (reused)",
+        "[4/5] sgd seed 3: test accuracy 0.950, loss 0.15, 20 steps in 8.1 s",
+        "1 of 5 runs are there already (reused)",
+    ]
+
+
+def test_the_best_so_far_is_that_of_all_trials_seen_by_then() -> None:
+    values = [0.3, 0.9, 0.5, 0.9, 0.95, 0.1]
+    trials = [
+        Trial(n, {}, value, (RunOutcome(1, "diverged" if n == 4 else "finished", val_accuracy=value),))
+        for n, value in enumerate(values)
+    ]
+    trials.insert(2, Trial(9, {}, None, ()))
+    best = BestSoFar("accuracy")
+    found = [best.take_in(trials[: end + 1]) for end in range(len(trials))]
+    assert [one and one.number for one in found] == [0, 1, 1, 1, 1, 1, 1], "of equals the earlier, none that diverged"
+    assert best.count == 6, "one still runs"

@@ -125,3 +125,47 @@ def test_a_rerun_does_not_share(tmp_path: Path) -> None:
     RunDirectory(runs[0].directory).prepare(runs[0].config)
     with RunDirectory(runs[0].directory).claim(), pytest.raises(DirectoryInUseError):
         gather(runs, Pool(), rerun=True)
+
+
+class Counted(Future[RunResult]):
+    """A future that counts how often it is asked."""
+
+    asked = 0
+
+    def done(self) -> bool:
+        Counted.asked += 1
+        return super().done()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        Counted.asked += 1
+        return super().exception(timeout)
+
+
+class Slowly(Executor):
+    """Has all runs wait, and ends them one after the other, the last one first."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[RunConfig, Future[RunResult]]] = []
+
+    def submit(
+        self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
+    ) -> Future[RunResult]:
+        self.waiting.append((config, Counted()))
+        return self.waiting[-1][1]
+
+    def end_all(self) -> None:
+        while self.waiting:
+            config, future = self.waiting.pop()
+            future.set_result(runners.result_of(config))
+
+    def shutdown(self, *, cancel: bool = False) -> None: ...
+
+
+def test_a_run_that_ends_costs_the_same_however_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counted, "asked", 0)
+    runs, pool = planned(tmp_path, 400), Slowly()
+    gathering_ = Gathering(runs, {}, pool, (), lambda run, event: None, False)
+    threading.Timer(0.1, pool.end_all).start()
+    results = gathering_.run()
+    assert [result.seed for result in results] == list(range(400)), "in the plan's order, whichever ended first"
+    assert Counted.asked <= 2 * 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -267,3 +268,33 @@ def test_what_decides_is_important() -> None:
     assert shares["x"] > 0.8
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert importance(space, trials[:4], "accuracy") == {}
+
+
+def test_the_summary_takes_a_small_share_of_the_time_and_is_there_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = module._write_summary
+
+    def slow(ready: PreparedSweep, store: TrialStore) -> Summary:
+        written.append(sum(trial.ended for trial in store.trials()))
+        time.sleep(0.02)
+        return write(ready, store)
+
+    monkeypatch.setattr(module, "_write_summary", slow)
+    monkeypatch.setattr(module, "SUMMARY_SHARE", 1e-4)
+    summary = run(prepared(tmp_path / "x"), near(0.005))
+    assert written[0] == 1
+    assert written[-1] == 6
+    assert len(written) <= 3, "after the first trial, and when all have ended"
+    assert json.loads((tmp_path / "x" / "sweep.json").read_text()) == json.loads(json.dumps(summary.document()))
+
+
+def test_a_sweep_that_is_stopped_leaves_a_summary_of_what_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SUMMARY_SHARE", 1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        run(prepared(tmp_path / "x"), Fake(near(0.005), stop_at=4))
+    counts = json.loads((tmp_path / "x" / "sweep.json").read_text())["counts"]
+    assert counts["finished"] == 4

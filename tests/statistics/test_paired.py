@@ -141,3 +141,14 @@ def test_wilcoxons_p_is_exact_with_ties_and_knows_infinity() -> None:
     assert wilcoxon_test([0.0, 0.0]) == 1.0
     with pytest.raises(ValueError, match="NaN"):
         wilcoxon_test([math.nan])
+
+
+def test_the_pairs_of_a_family_have_the_p_that_each_has_alone() -> None:
+    generator = np.random.default_rng(5)
+    families = [
+        (generator.normal(shift, 1, size=count).tolist(), generator.normal(size=count).tolist())
+        for shift, count in ((0.2, 30), (0.5, 30), (0.3, 25), (0.4, 8))
+    ]
+    together = paired_comparisons([families[0], None, *families[1:]])
+    alone = [sign_flip_test((np.array(left) - np.array(right)).tolist()) for left, right in families]
+    assert [one.p for one in together if one is not None] == alone
