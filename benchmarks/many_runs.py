@@ -13,12 +13,12 @@ else the machine does, and the largest resident memory.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,18 +104,22 @@ def measured(command: Sequence[str]) -> tuple[float, float, float]:
     """Return the seconds that `command` takes, those of CPU, and the MiB that it takes at most.
 
     Raises:
-        RuntimeError: It failed.
+        subprocess.CalledProcessError: It failed.
     """
-    with tempfile.TemporaryFile() as errors:
-        begun = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        taken = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(f"{command}: {process.returncode}: {errors.read().decode()[-2000:]}")
-    return taken, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    # A process begins with the memory of the one that it is forked from as its largest so far: a small one in between.
+    made = subprocess.run([sys.executable, "-c", _MEASURE, *command], capture_output=True, text=True, check=True)
+    seconds, cpu, memory = json.loads(made.stdout)
+    return seconds, cpu, memory
+
+
+_MEASURE = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def commands(count: int, root: Path) -> dict[str, list[str]]:
