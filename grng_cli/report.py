@@ -37,8 +37,8 @@ def report(
     from grng.report.asked import check_columns, parse_columns
     from grng.report.tables import summarise
     from grng.report.workloads import load_workloads
-    from grng_cli.overview import refresh_boards
     from grng_cli.compare_summary import check_files, show
+    from grng_cli.overview import refresh_boards
     from grng_cli.reading_progress import reading
 
     printer = Output(json_only=json, quiet=quiet)
