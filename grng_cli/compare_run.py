@@ -145,7 +145,7 @@ def _prepare(
         from grng.experiments.seed_plan import check_planning
 
         check_planning(loaded.config)
-    if start_workers:
+    if start_workers and loaded.config.pool.engine == "local":
         from grng.experiments.server import start_early
 
         start_early()

@@ -18,6 +18,22 @@ Workers = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads-per-run", help="CPU threads of each run.", rich_help_panel=_RUNNING)
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Where runs go: local (processes on this machine, the default), or ray (a Ray cluster).",
+        rich_help_panel=_RUNNING,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="Of the Ray cluster: auto, HOST:PORT, ray://HOST:PORT.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 GpusPerRun = Annotated[
     float | None,
     typer.Option(
@@ -50,6 +66,8 @@ def overrides(
     gpus_per_run: float | None,
     oversubscribe: bool | None,
     timeout: float | None,
+    engine: str | None,
+    address: str | None,
 ) -> list[tuple[str, Any, str]]:
     """Return (key, value, flag) of these options, as the other flags are listed."""
     return [
@@ -58,4 +76,6 @@ def overrides(
         ("pool.gpus_per_run", gpus_per_run, "--gpus-per-run"),
         ("pool.oversubscribe", oversubscribe or None, "--oversubscribe"),
         ("pool.timeout", timeout, "--timeout"),
+        ("pool.engine", engine, "--engine"),
+        ("pool.address", address, "--address"),
     ]

@@ -26,6 +26,7 @@ class RunNotices:
         """Say what matters of an event of the run that is called `name`; nothing of most."""
         from grng.experiments.elsewhere import RunsElsewhere
         from grng.experiments.local import WorkerDied
+        from grng.experiments.ray_task import Printed
         from grng.training.events import RunStarted
 
         if isinstance(event, WorkerDied):
@@ -33,6 +34,10 @@ class RunNotices:
             self._output.warning(f"{name}: the worker died ({event.reason}); {what}")
         elif isinstance(event, RunsElsewhere):
             self._output.chatter(f"{name}: {event.who.rstrip('.')}; its result will be taken")
+        elif isinstance(event, Printed):
+            if event.line not in self._warned:
+                self._warned.add(event.line)
+                self._output.chatter(f"{name}: {event.line}")
         elif isinstance(event, RunStarted):
             for text in event.warnings:
                 if text not in self._warned:  # the same data in every run

@@ -82,6 +82,8 @@ def sweep(
     gpus_per_run: pool_options.GpusPerRun = None,
     oversubscribe: pool_options.Oversubscribe = None,
     timeout: pool_options.Timeout = None,
+    engine: pool_options.Engine = None,
+    address: pool_options.Address = None,
     tensorboard: Annotated[
         bool | None,
         typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard logs.", rich_help_panel="Running"),
@@ -116,7 +118,7 @@ def sweep(
         ("dataset.img_size", img_size, "--img-size"),
         ("optimizer.name", optimizer, "--optimizer"),
         *sweep_options.overrides(space, trials, sampler, objective, tuning_seeds, seed),
-        *pool_options.overrides(workers, threads, gpus_per_run, oversubscribe, timeout),
+        *pool_options.overrides(workers, threads, gpus_per_run, oversubscribe, timeout, engine, address),
         ("maps", map_ or None, "--map"),
         ("training.epochs", epochs, "--epochs"),
         ("training.steps", steps, "--steps"),
@@ -199,7 +201,7 @@ def _prepare(
     from grng_cli.sources import load, located
 
     loaded = load(SweepConfig, flags, configs=configs, smoke="sweep/smoke" if smoke else None, sets=sets, opts=opts)
-    if start_workers:
+    if start_workers and loaded.config.pool.engine == "local":
         from grng.experiments.server import start_early
 
         start_early()

@@ -14,7 +14,7 @@ from grng.experiments.compare_config import CompareConfig
 from grng.experiments.compare_record import record_of
 from grng.experiments.executor import Executor
 from grng.experiments.gathering import Gathering, RunEvent
-from grng.experiments.machine import executor_for, slots_for, with_threads
+from grng.experiments.machine import are_here, check_budget, check_place, executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
 from grng.experiments.record import Calibration, read_record
 from grng.experiments.slots import Slot
@@ -100,6 +100,7 @@ def prepare(
             where="machine.processes",
             hint="Leave it out; several runs go at once, each in a process of its own. Or use grng train --processes.",
         )
+    check_budget(config.pool, config.training.seconds)
     check_target(config, locate)
     config = with_known_target(config)
     sweeps = sweeps_of(config, locate=locate)
@@ -110,8 +111,9 @@ def prepare(
     planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
     index = RunIndex(directory)
     check_directory(directory, planned, index)
+    check_place(slots, config.pool, directory)
     sweeps = placed(sweeps, directory, check=not config.training.seconds)
-    notes = preflight.check(configs.values(), download=download, seen=seen)
+    notes = preflight.check(configs.values(), download=download, seen=seen, here=are_here(slots, config.pool))
     notes = tuple(dict.fromkeys([*notes, *(note for one in sweeps.values() for note in one.notes)]))
     return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune, index)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from grng.errors import GrngError
 from grng.experiments.executor import Executor, InProcessExecutor
 from grng.experiments.local import LocalExecutor
 from grng.experiments.pool_config import PoolConfig
+from grng.experiments.ray_slots import check_cluster, cluster_slots
 from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
 from grng.runs.config import RunConfig
 from grng.runs.config import replace as replace_config
@@ -35,6 +37,12 @@ def slots_for(
     def where(flag: str, *key: str) -> str:
         return locate(key) if locate else flag
 
+    if pool.engine == "ray":
+        return cluster_slots(workers, machine, pool)
+    if pool.address is not None:
+        hint = "Give --engine ray, too, or leave it out."
+        at = where("--address", "pool", "address")
+        raise GrngError("an address of a Ray cluster is given, and runs are to be on this machine.", where=at, hint=hint)
     if workers == 0 and pool.timeout is not None:
         hint = "Leave out one of them: a run in this process cannot be stopped from outside."
         at = where("--timeout", "pool", "timeout")
@@ -78,6 +86,42 @@ def with_threads(config: RunConfig, slots: Sequence[Slot]) -> RunConfig:
     return replace_config(config, machine=replace_config(config.machine, threads=slots[0].threads))
 
 
+def check_budget(pool: PoolConfig, seconds: float | None) -> None:
+    """Refuse a budget in seconds for runs that are not on this machine, where it would be measured.
+
+    Raises:
+        GrngError: It is one.
+    """
+    if pool.engine == "ray" and seconds:
+        hint = "Give --steps or --epochs, or leave out --engine ray."
+        message = "a budget in seconds would be measured on this machine, and the runs are to be on a Ray cluster's."
+        raise GrngError(message, where="--seconds", hint=hint)
+
+
+def check_place(slots: Sequence[Slot], pool: PoolConfig, directory: Path) -> None:
+    """Check that all machines which runs may go to share their directory; nothing stays written.
+
+    Args:
+        slots: Of `slots_for`.
+        pool: What the runs go on.
+        directory: The experiment's.
+
+    Raises:
+        GrngError: A machine of the cluster will not do, or does not share the folder.
+    """
+    if pool.engine == "ray":
+        check_cluster(slots, pool, directory)
+
+
+def are_here(slots: Sequence[Slot], pool: PoolConfig) -> bool:
+    """Return whether the devices that the runs will be on are those of this machine; a CPU is one everywhere."""
+    return pool.engine != "ray" or not slots[0].gpus
+
+
 def executor_for(slots: Sequence[Slot], pool: PoolConfig) -> Executor:
-    """Return a pool of processes on the slots; without slots, runs are done in this process."""
+    """Return what runs go on: processes on the slots, or a cluster; without slots they are done in this process."""
+    if pool.engine == "ray":
+        from grng.experiments.ray_executor import RayExecutor
+
+        return RayExecutor(slots, timeout=pool.timeout)
     return LocalExecutor(slots, timeout=pool.timeout) if slots else InProcessExecutor()

@@ -26,7 +26,9 @@ def undownloading(config: RunConfig) -> RunConfig:
     return replace(config, model=model, dataset=replace(config.dataset, download=False))
 
 
-def check(configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen | None = None) -> tuple[str, ...]:
+def check(
+    configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen | None = None, here: bool = True
+) -> tuple[str, ...]:
     """Build the model of resolved configs, once, and the optimizer of each; try whether diagnostics can be measured.
 
     Args:
@@ -34,6 +36,7 @@ def check(configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen
         download: Whether data and pretrained weights may be fetched; if not, data that is not there leaves the rest
             unchecked, and the model is built with fresh weights.
         seen: Data sets that need not be opened again; added to.
+        here: Whether the runs will be on a device of this machine; if not, it is not looked at.
 
     Returns:
         Lines on the model: weights loaded, what is frozen.
@@ -54,10 +57,11 @@ def check(configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen
     notes: tuple[str, ...] = ()
     for config in configs:
         if model is None:
-            device = resolve_device(config.machine.device)
-            Precision(config.training.precision, device)
-            if config.machine.compile:
-                check_compiler(device)
+            if here:
+                device = resolve_device(config.machine.device)
+                Precision(config.training.precision, device)
+                if config.machine.compile:
+                    check_compiler(device)
             try:
                 count, channels, num_classes = _data(
                     config if download else undownloading(config), {} if seen is None else seen

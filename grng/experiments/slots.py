@@ -18,12 +18,14 @@ class Slot:
         threads: torch's threads within a run.
         gpu: What CUDA_VISIBLE_DEVICES is set to; None: left as it is.
         time_shared: Another worker uses the same cores or GPU, so that step times mean little.
+        gpus: Share of a GPU that a run asks a cluster for, which says itself which one; 0: none.
     """
 
     cores: tuple[int, ...]
     threads: int
     gpu: str | None = None
     time_shared: bool = False
+    gpus: float = 0.0
 
 
 def usable_cores() -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from grng.errors import ConfigError, GrngError
 from grng.experiments import preflight, samplers, sweep_record
-from grng.experiments.machine import slots_for
+from grng.experiments.machine import are_here, check_place, slots_for
 from grng.experiments.objectives import minimizes, needs_target
 from grng.experiments.slots import Slot
 from grng.experiments.space_grammar import Real
@@ -80,7 +80,9 @@ def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool
     """
     planned = plan_sweep(config, locate=locate)
     sweep_record.check_folder(planned.directory, planned.described)
-    return replace(planned, notes=(*preflight.check([planned.probe], download=download), *planned.notes))
+    check_place(planned.slots, config.pool, planned.directory)
+    here = are_here(planned.slots, config.pool)
+    return replace(planned, notes=(*preflight.check([planned.probe], download=download, here=here), *planned.notes))
 
 
 def plan_sweep(config: SweepConfig, *, locate: Locate | None = None) -> PreparedSweep:

@@ -72,7 +72,7 @@ class Event:
 
 def main(job: Job, channel: Connection) -> None:
     """Do one job and send what becomes of it: the target of the process."""
-    _redirect(job.log)
+    redirect(job.log)
     signal.signal(signal.SIGTERM, _terminate)
     _watch_parent()
     _take(job.slot)
@@ -122,7 +122,7 @@ class _Sender:
         self(Event(event))
 
 
-def _redirect(log: Path) -> None:
+def redirect(log: Path) -> None:
     """Send what the run's libraries print, and a crash's stack, to `log`: the terminal shows the parent's progress."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     sys.stdout.flush()
