@@ -1,0 +1,1 @@
+"""Tests of what runs go on beyond this machine; tier `engines`."""
