@@ -134,6 +134,15 @@ class Output:
         self.stdout.file.write(text + "\n")
         self.stdout.file.flush()
 
+    def text(self, text: str) -> None:
+        """Print a text for a pipe on stdout as it is, whatever `--quiet` says."""
+        try:
+            text.encode(self.stdout.encoding)
+        except UnicodeEncodeError:  # half characters of a file's name, or a terminal that knows no other than ASCII
+            text = text.encode(self.stdout.encoding, "backslashreplace").decode(self.stdout.encoding)
+        self.stdout.file.write(text)
+        self.stdout.file.flush()
+
     def _print(self, console: Console, renderable: RenderableType) -> None:
         # Paths and messages may hold [brackets]: strings are text, never markup; the terminal wraps lines.
         if isinstance(renderable, str):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import diagnostics_options, options, statistics_options, terminal_options
+from grng_cli import diagnostics_options, options, report_options, statistics_options, terminal_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,13 +24,19 @@ def report(
     claim: statistics_options.Claim = None,
     margin: statistics_options.Margin = None,
     interval: statistics_options.Interval = None,
+    format_: report_options.Format = None,
+    output: report_options.OutputFile = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     plot: terminal_options.Plot = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print the table of runs that are there already; of several models or data sets, one of each and one over all."""
+    """Print the table of runs that are there already; of several models or data sets, one of each and one over all.
+
+    --format html writes a page with figures, also of sweeps, and of experiments that still run.
+    """
+    from grng.errors import GrngError
     from grng.experiments.claim_verdicts import judge_claims
     from grng.experiments.expectations import parse
     from grng.experiments.questions import questions_of
@@ -40,11 +46,32 @@ def report(
     from grng_cli.compare_summary import check_files, show
     from grng_cli.overview import refresh_boards
     from grng_cli.reading_progress import reading
+    from grng_cli.report_formats import format_of
+    from grng_cli.report_page import write_format
 
     printer = Output(json_only=json, quiet=quiet)
     check_files(markdown, csv)
     shown = parse_columns(columns) if columns else []
     check_columns(shown)
+    kind = format_of(format_, output)
+    if kind is not None:
+        others = (("--json", json), ("--markdown", markdown), ("--csv", csv), ("--plot", plot))
+        other = next((flag for flag, given in others if given), None)
+        if other:
+            raise GrngError(f"excludes {other}; give one.", where="--output" if format_ is None else "--format")
+        code = write_format(
+            kind,
+            output,
+            directories,
+            printer,
+            reference=reference,
+            expect=expect or (),
+            columns=shown,
+            claims=claim or (),
+            margin=margin,
+            interval=interval,
+        )
+        raise typer.Exit(code)
     with reading(printer) as on_read:
         workloads = load_workloads(directories, reference=reference, on_read=on_read)
     expectations = [parse(text, workloads.labels) for text in expect or ()]

@@ -64,7 +64,7 @@ def show_workloads(
     judged = dict(zip(tables, judge_on_workloads(claims, list(workloads.each.values())), strict=True))
     outcomes = {name: [one.evaluate(table) for one in expectations] for name, table in tables.items()}
     if printer.json_only:
-        printer.document(_document(tables, overall, judged, outcomes, workloads, directories))
+        printer.document(workloads_document(tables, overall, judged, outcomes, workloads, directories))
     else:
         for name, table in tables.items():
             print_table(table, printer, name=name)
@@ -75,7 +75,7 @@ def show_workloads(
         print_outcomes(_together(outcomes), printer)
         print_directories(directories, printer)
     if markdown is not None:
-        atomic_write_text(markdown, _markdown(tables, overall, judged if claims else {}))
+        atomic_write_text(markdown, workloads_markdown(tables, overall, judged if claims else {}))
     if csv is not None:
         atomic_write_text(csv, workloads_csv(tables))
     for path in (markdown, csv):
@@ -128,7 +128,7 @@ def _together(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Outcome]:
     return together
 
 
-def _document(
+def workloads_document(
     tables: Mapping[str, Table],
     overall: Overall,
     judged: Mapping[str, Sequence[JudgedClaim]],
@@ -136,6 +136,7 @@ def _document(
     workloads: Workloads,
     directories: Sequence[Path],
 ) -> dict[str, Any]:
+    """Return the JSON document of several workloads."""
     from grng.experiments.claim_workloads import workload_claims_as_dicts
     from grng.report.export import SCHEMA_VERSION
     from grng.report.overall_export import overall_dict
@@ -164,7 +165,10 @@ def _document(
     }
 
 
-def _markdown(tables: Mapping[str, Table], overall: Overall, judged: Mapping[str, Sequence[JudgedClaim]]) -> str:
+def workloads_markdown(
+    tables: Mapping[str, Table], overall: Overall, judged: Mapping[str, Sequence[JudgedClaim]]
+) -> str:
+    """Return the tables of several workloads as GitHub shows them; no claims where `judged` is empty."""
     from grng.experiments.claim_workloads import workload_claims_markdown
     from grng.report.export import markdown_text, to_markdown
     from grng.report.overall_export import overall_markdown

@@ -33,7 +33,7 @@ COMMANDS = [
     ["config", "schema"],
 ]
 # pydantic is missing here: newer versions of Typer load it themselves to show a command's options.
-HEAVY = ["torch", "timm", "numpy", "scipy", "yaml", "tensorboard"]
+HEAVY = ["torch", "timm", "numpy", "scipy", "yaml", "tensorboard", "jinja2", "plotly"]
 
 LOOK = """
 import json, sys
