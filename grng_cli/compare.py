@@ -12,6 +12,7 @@ from grng_cli import (
     options,
     pool_options,
     processes,
+    report_options,
     statistics_options,
     terminal_options,
     training_options,
@@ -109,6 +110,7 @@ def compare(
     pilot: statistics_options.Pilot = None,
     power: statistics_options.Power = None,
     alpha: statistics_options.Alpha = None,
+    report: report_options.Report = None,
     markdown: options.Markdown = None,
     csv: options.Csv = None,
     plot: terminal_options.Plot = False,
@@ -149,6 +151,7 @@ def compare(
         ("expect", expect or None, "--expect"),
         ("columns", columns, "--columns"),
         *statistics_options.overrides(claim, margin, interval, effect, spread, pilot, power, alpha),
+        ("report", report, "--report"),
         ("output", output and str(output), "--output"),
         *data_options.flags(
             data_dir=data_dir,

@@ -12,6 +12,7 @@ from grng_cli import (
     model_options,
     options,
     pool_options,
+    report_options,
     sensitivity_options,
     sweep_options,
     terminal_options,
@@ -102,6 +103,7 @@ def sweep(
     dry_run: options.DryRun = False,
     rerun: options.Rerun = False,
     map_: sensitivity_options.Map = None,
+    report: report_options.Report = None,
     markdown: options.Markdown = None,
     plot: terminal_options.Plot = False,
     no_progress: terminal_options.NoProgress = False,
@@ -138,6 +140,7 @@ def sweep(
         ("logging.checkpoint_every", checkpoint_every, "--checkpoint-every"),
         ("logging.tensorboard", tensorboard, "--tensorboard"),
         ("machine.device", device, "--device"),
+        ("report", report, "--report"),
         ("output", output and str(output), "--output"),
         *data_options.flags(
             data_dir=data_dir,
@@ -183,6 +186,10 @@ def sweep(
         plot_sweep(summary, printer)
     if markdown is not None:
         write_markdown(summary, markdown)
+    if prepared.config.report:
+        from grng_cli.report_page import write_at_end
+
+        write_at_end(prepared.directory, printer)
     raise typer.Exit(RUN_FAILED if summary.best is None else 0)
 
 

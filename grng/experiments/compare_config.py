@@ -137,7 +137,7 @@ class CompareConfig(Section):
     """A comparison: every optimizer with every seed, on each model and data set, with the same budget.
 
     `logging`, `diagnostics`, `machine`, `reference`, `expect`, `claims`, `margin`, `interval`, `planning`, `columns`,
-    `workers`, `pool` and `output` are no part of its identity.
+    `workers`, `pool`, `report` and `output` are no part of its identity.
     """
 
     optimizers: Annotated[list[Entry], BeforeValidator(_optimizers)] = Field(
@@ -182,6 +182,8 @@ class CompareConfig(Section):
     """Runs at once; 0: one after the other in this process; null: as the cores allow."""
     pool: PoolConfig = Field(default_factory=PoolConfig)
     """How runs share the machine, and how long each may take."""
+    report: bool = True
+    """Write `report.html` into the directory at the end: figures and tables on one page (docs/report.md)."""
     output: Annotated[Path, Field(strict=False)] | None = None
     """The experiment's directory; null: runs/compare-<id>."""
 

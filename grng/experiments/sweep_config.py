@@ -51,8 +51,8 @@ Pair = Annotated[list[Name], BeforeValidator(_pair)]
 class SweepConfig(Section):
     """A search for the hyperparameters of one optimizer, on one model and one data set.
 
-    `trials`, `label`, `maps`, `logging`, `diagnostics`, `machine`, `workers`, `pool` and `output` are no part of its
-    identity.
+    `trials`, `label`, `maps`, `logging`, `diagnostics`, `machine`, `workers`, `pool`, `report` and `output` are no
+    part of its identity.
     """
 
     label: Label | None = None
@@ -91,6 +91,8 @@ class SweepConfig(Section):
     """Runs at once; 0: one after the other in this process; null: as the cores allow."""
     pool: PoolConfig = Field(default_factory=PoolConfig)
     """How runs share the machine, and how long each may take."""
+    report: bool = True
+    """Write `report.html` into the directory at the end: figures and tables on one page (docs/report.md)."""
     output: Annotated[Path, Field(strict=False)] | None = None
     """The sweep's directory; null: runs/sweep-<id>."""
 

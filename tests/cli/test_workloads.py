@@ -64,7 +64,19 @@ def test_each_workload_alone_is_an_experiment_of_its_own(experiment: tuple[Path,
     directory, _ = experiment
     place = directory / NAMES[0]
     before = snapshot(place)
-    ran = call("compare", *SHORT, "--model", "test_vit", "--dataset", "digits", "--workers", 0, "--output", place)
+    ran = call(
+        "compare",
+        *SHORT,
+        "--model",
+        "test_vit",
+        "--dataset",
+        "digits",
+        "--workers",
+        0,
+        "--output",
+        place,
+        "--no-report",
+    )
     assert (ran.code, ran.err.count("(reused)")) == (0, 2), ran.err
     assert snapshot(place) == before
 
