@@ -32,7 +32,8 @@ def headline(table: Table) -> list[str]:
         if rows:
             lines.append(f"{word.capitalize()}{_than(word, table)}: {'; '.join(map(_told, rows))}.")
     if left:
-        lines.append(f"No verdict: {'; '.join(f'{row.label} ({row.verdict})' for row in left if row.verdict)}.")
+        why = [f"{row.label} ({row.verdict.removeprefix('no verdict: ')})" for row in left if row.verdict]
+        lines.append(f"No verdict: {'; '.join(why)}.")
     if reference.test_accuracy is not None:
         score = interval(reference.test_accuracy, reference.test_accuracy_low, reference.test_accuracy_high)
         lines.append(
