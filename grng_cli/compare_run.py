@@ -92,6 +92,10 @@ def run_comparison(
     printer.chatter("")
     report = _report_several if tuned.several else _report
     code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+    if tuned.each[0].config.report:
+        from grng_cli.report_page import write_at_end
+
+        write_at_end(comparison.directory, printer, columns=tuned.each[0].config.shown_columns)
     _show_curves(comparison, tuned, printer, plot=plot)
     return code
 

@@ -37,10 +37,11 @@ def results(directory: Path) -> dict[tuple[str, int], RunResult]:
 
 
 def changed(before: dict[str, Any], directory: Path) -> set[str]:
-    """Return the files that are other than `before`, locks and TensorBoard's overview of the runs aside."""
+    """Return the files that are other than `before`, locks, the page of the report and TensorBoard's overview aside."""
     after = snapshot(directory)
     names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    return {name for name in names if not name.endswith("claim.lock") and not name.startswith("@summary/")}
+    made_of_runs = ("claim.lock", "report.html")
+    return {name for name in names if not name.endswith(made_of_runs) and not name.startswith("@summary/")}
 
 
 def test_the_table_and_all_that_belongs_to_it(experiment: tuple[Path, Ran]) -> None:
