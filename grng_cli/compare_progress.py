@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from grng_cli.board import Board
 from grng_cli.live_table import LiveTable
 from grng_cli.output import Output
+from grng_cli.run_board import Board
 from grng_cli.run_events import follow
 from grng_cli.run_notices import RunNotices
 from grng_cli.wording import outcome, scalar, seconds

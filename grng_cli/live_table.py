@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from grng_cli.board import STATES, Board, Row
+from grng_cli.run_board import STATES, Board, Row
 from grng_cli.wording import fraction, scalar, seconds
 
 if TYPE_CHECKING:

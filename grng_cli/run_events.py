@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from grng_cli.board import Board
+from grng_cli.run_board import Board
 
 
 def follow(board: Board, key: Hashable, event: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from grng_cli.board import Board, State
+from grng_cli.run_board import Board, State
 from grng_cli.run_events import follow
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from grng.experiments.local import WorkerDied
 from grng.experiments.objectives import RunOutcome
 from grng.experiments.trials import Trial
 from grng.training.events import RunEnded
-from grng_cli.board import Board
+from grng_cli.run_board import Board
 from grng_cli.trial_rows import TrialRows
 from tests.cli.test_progress import evaluated, started, step
 from tests.report.factory import make_result
