@@ -14,6 +14,7 @@ from grng.experiments.compare_config import CompareConfig
 from grng.experiments.compare_record import record_of
 from grng.experiments.executor import Executor
 from grng.experiments.gathering import Gathering, RunEvent
+from grng.experiments.in_notebook import ComparisonInNotebook
 from grng.experiments.machine import are_here, check_budget, check_place, executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
 from grng.experiments.record import Calibration, read_record
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What a comparison has come to.
+class Comparison(ComparisonInNotebook):
+    """What a comparison has come to; a notebook shows it as a table.
 
     Args:
         directory: The experiment's directory; `grng.report.load.load_experiment` reads it.

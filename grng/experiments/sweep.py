@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from grng.errors import GrngError, RunDirectoryError
 from grng.experiments import sweep_record
 from grng.experiments.elsewhere import RunTaken
 from grng.experiments.executor import Executor
+from grng.experiments.given import as_config
 from grng.experiments.machine import executor_for, with_threads
 from grng.experiments.objectives import RunOutcome, minimizes, trial_value
 from grng.experiments.sweep_config import SweepConfig
@@ -48,7 +49,7 @@ Look = Callable[["list[Trial]"], None]
 
 
 def sweep(
-    config: SweepConfig | PreparedSweep,
+    config: SweepConfig | PreparedSweep | Mapping[str, Any],
     *,
     on_trial: TrialEvent | None = None,
     on_event: RunEvent | None = None,
@@ -59,7 +60,7 @@ def sweep(
     """Do all trials of a sweep that are not there already, beside other processes that sweep into the same directory.
 
     Args:
-        config: The sweep, prepared or not.
+        config: The sweep, prepared or not, or its settings as in a YAML file: `{"optimizer": "ring", "trials": 8}`.
         on_trial: Called with every trial that ends here, and all trials so far; at first with each of those that
             had ended before, and the ones before it.
         on_event: Receives every run's events, and `RunTaken` when this process takes it up.
@@ -68,12 +69,14 @@ def sweep(
         executor: What runs them, and stays open for the caller to close; default: processes on this machine.
 
     Returns:
-        The summary, as stored in `sweep.json`.
+        The summary, as stored in `sweep.json`; it has `.table()` (pandas) and `.plot()` (plotly), and shows itself in
+        a notebook.
 
     Raises:
         GrngError: Something for the user to mend; what had not ended is told to save itself.
         KeyboardInterrupt: As above.
     """
+    config = as_config(SweepConfig, config) if isinstance(config, Mapping) else config
     prepared = config if isinstance(config, PreparedSweep) else prepare(config)
     directory = prepared.directory
     sweep_record.write_record(directory, sweep_record.described(prepared.config, prepared.space, prepared.probe))

@@ -13,6 +13,7 @@ from grng.experiments.samplers import distribution, quiet_optuna, to_optuna
 from grng.experiments.spaces import Space, run_config
 from grng.experiments.sweep_config import SweepConfig
 from grng.experiments.sweep_edges import Edge, edges
+from grng.experiments.sweep_in_notebook import SweepInNotebook
 from grng.experiments.sweep_maps import axes_of
 from grng.experiments.trials import Trial
 from grng.report.axes import Axis
@@ -35,7 +36,7 @@ _GOOD_TRIALS = 5
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(SweepInNotebook):
     """The outcome of a sweep; `document()` is what `sweep.json` has.
 
     Args:

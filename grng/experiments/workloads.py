@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from grng.experiments.compare import Comparison, Prepared, prepare
 from grng.experiments.compare import compare as compare_one
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.gathering import RunEvent
+from grng.experiments.given import as_config
+from grng.experiments.in_notebook import ComparisonInNotebook
 from grng.experiments.machine import slots_for
 from grng.experiments.plan import PlannedRun, identity, rows
 from grng.experiments.preflight import DataSeen
@@ -87,8 +89,8 @@ class PreparedWorkloads:
 
 
 @dataclass(frozen=True)
-class Comparisons:
-    """What a comparison has come to on its workloads.
+class Comparisons(ComparisonInNotebook):
+    """What a comparison has come to on its workloads; a notebook shows it as a table of each.
 
     Args:
         directory: Its directory; `grng.report.workloads.load_workloads` reads it.
@@ -219,7 +221,7 @@ def _naming(workload: Workload) -> Iterator[None]:
 
 
 def compare(
-    config: CompareConfig,
+    config: CompareConfig | Mapping[str, Any],
     *,
     on_event: RunEvent | None = None,
     on_plan: Callable[[Sequence[PlannedRun]], None] | None = None,
@@ -228,9 +230,22 @@ def compare(
 ) -> Comparison | Comparisons:
     """Do all runs of a comparison that are not there already; see `compare_workloads`.
 
+    Args:
+        config: The comparison, or its settings as in a YAML file: `{"optimizers": "adamw,ring", "seeds": 3}`.
+        on_event: Receives every run's events.
+        on_plan: Receives the runs of a workload before the first of them begins.
+        on_calibrated: Receives label and calibration of each row, when the budget is in seconds.
+        rerun: Do runs again that have a result.
+
     Returns:
-        A `Comparison`; of several workloads `Comparisons`, which has one of each.
+        A `Comparison`; of several workloads `Comparisons`, which has one of each. Both have `.table()` (pandas) and
+        `.plot()` (plotly), and show themselves in a notebook.
+
+    Raises:
+        GrngError: Something for the user to mend; what had not ended is told to save itself.
+        KeyboardInterrupt: As above.
     """
+    config = as_config(CompareConfig, config) if isinstance(config, Mapping) else config
     done = compare_workloads(config, on_event=on_event, on_plan=on_plan, on_calibrated=on_calibrated, rerun=rerun)
     return done if config.workloads and len(config.workloads) > 1 else next(iter(done.workloads.values()))
 

@@ -5,8 +5,10 @@ commands of a shell, options of `grng train`, Python, YAML, or something to look
 Comments before a block say how a test runs it:
 
     <!-- test: skip, REASON -->                      its commands are parsed, but not run
+    <!-- test: skip "A", REASON -->                  the same for its lines with A; repeatable
     <!-- test: replace "A" with "B" -->              repeatable
-    <!-- test: with photos -->                       `photos/`, a folder of pictures, is made before the page runs
+    <!-- test: with photos -->                       is made before the block runs: photos, or a run or comparison
+                                                     runs/NAME
     <!-- test: in full -->                           commands are not shortened
     <!-- test page: skip, REASON -->                 the same for all blocks of a page
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 PROGRAMS = ("grng", "python", "python3", "pip", "torchrun", "tensorboard", "mkdocs")
 """What a line of commands begins with; any may have a path before it."""
@@ -28,6 +31,7 @@ LANGUAGES = {"bash": "commands", "python": "python", "yaml": "yaml", "text": "di
 _FENCE = re.compile(r"^(`{3,})([\w-]*)\s*$")
 _ITEM = re.compile(r"^ {0,3}([-*+]|\d+\.) ")
 _COMMENT = re.compile(r"^<!-- test( page)?: (.*?) -->$")
+_SKIP_LINE = re.compile(r'^skip "(.+?)", .{10,}$')
 _REPLACE = re.compile(r'^replace "(.+?)" with "(.*?)"$')
 _PROGRAM = re.compile(rf"^(for .*|(\w+=\S+ )*([\w./]*/)?({'|'.join(PROGRAMS)})( |$))")
 
@@ -38,17 +42,23 @@ class Directive:
 
     Args:
         skipped: Why its commands are not run; "" where they are.
+        left_out: Texts of single lines that are not run.
         replaced: Pairs of texts.
         needs: What must be there.
         in_full: Whether commands are run without being shortened.
     """
 
     skipped: str = ""
+    left_out: tuple[str, ...] = ()
     replaced: tuple[tuple[str, str], ...] = ()
     needs: tuple[str, ...] = ()
     in_full: bool = False
 
     def applied(self, text: str) -> str:
+        """Return what is run in place of a block's text."""
+        for part in self.left_out:
+            assert part in text, f"{part!r} is to be left out, but is not there"
+        text = "".join(f"{line}\n" for line in text.splitlines() if not any(part in line for part in self.left_out))
         for old, new in self.replaced:
             assert old in text, f"{old!r} is to be replaced, but is not there"
             text = text.replace(old, new)
@@ -80,7 +90,13 @@ class Block:
 
 def all_pages() -> list[Path]:
     """Return every page: those at the top and all below docs/."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    top = [page for page in sorted(ROOT.glob("*.md")) if page.stem != "CHANGELOG"]  # which tells of what was
+    return [*top, *sorted(DOCS.rglob("*.md"))]
+
+
+def is_walkthrough(page: Path) -> bool:
+    """Return whether commands and Python of a page belong together: the tutorial, and how to do things."""
+    return page == DOCS / "tutorial.md" or page.parent == DOCS / "how-to"
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -130,10 +146,12 @@ def looks_like_command(line: str) -> bool:
 
 
 def _directive(texts: list[str]) -> Directive:
-    skipped, needs, replaced, in_full = "", [], [], False
+    skipped, left_out, needs, replaced, in_full = "", [], [], [], False
     for text in texts:
-        replacing = _REPLACE.match(text)
-        if replacing:
+        replacing, leaving = _REPLACE.match(text), _SKIP_LINE.match(text)
+        if leaving:
+            left_out.append(leaving[1])
+        elif replacing:
             replaced.append((replacing[1], replacing[2]))
         elif text.startswith("skip, "):
             skipped = text.removeprefix("skip, ")
@@ -143,4 +161,4 @@ def _directive(texts: list[str]) -> Directive:
             in_full = True
         else:
             raise AssertionError(f"not known: <!-- test: {text} -->")
-    return Directive(skipped, tuple(replaced), tuple(needs), in_full)
+    return Directive(skipped, tuple(left_out), tuple(replaced), tuple(needs), in_full)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import DOCS, run_blocks
+from tests.docs.pages import is_walkthrough
 
-# test_integrations runs that page, and compares what its loops do
+# test_integrations runs that page, and compares what its loops do; test_blocks_run those with commands in between
 PAGES = [
     page
     for page in sorted(DOCS.rglob("*.md"))
-    if "```python" in page.read_text(encoding="utf-8") and page.stem != "integrations"
+    if "```python" in page.read_text(encoding="utf-8") and page.stem != "integrations" and not is_walkthrough(page)
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from grng_cli.main import app  # noqa: F401 - imported here, so that no single test's time has it
+from tests.cli.conftest import call
 from tests.docs.command_lines import check, command_lines
 from tests.docs.pages import ROOT, Block, all_pages, blocks_of, looks_like_command
 
@@ -59,11 +59,22 @@ def test_no_block_is_without_a_test(page: Path) -> None:
             assert list(command_lines(block.text)), block.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_yaml_blocks_are_yaml(page: Path) -> None:
-    for block in blocks_of(page):
-        if block.kind == "yaml":
-            assert isinstance(yaml.safe_load(block.text), dict), block.name
+YAML = [block for page in PAGES for block in blocks_of(page) if block.kind == "yaml"]
+
+
+@pytest.mark.parametrize("block", YAML, ids=lambda block: block.name)
+def test_yaml_is_a_config_or_a_workflow(block: Block, tmp_path: Path) -> None:
+    jobs = yaml.safe_load(block.text).get("jobs")
+    if jobs is None:
+        (tmp_path / "config.yaml").write_text(block.text, encoding="utf-8")
+        ran = call("config", "check", tmp_path / "config.yaml")
+        assert ran.code == 0, ran.err
+        return
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    scripts = [words for step in steps for words in command_lines(step.get("run", ""))]
+    assert any(words[0] == "grng" for words in scripts)
+    assert not [problem for words in scripts for problem in _problem(block.name, words)]
 
 
 @pytest.mark.parametrize(
