@@ -40,9 +40,9 @@ def slots_for(
     if pool.engine == "ray":
         return cluster_slots(workers, machine, pool)
     if pool.address is not None:
-        hint = "Give --engine ray, too, or leave it out."
+        message = "an address of a Ray cluster is given, and runs are to be on this machine."
         at = where("--address", "pool", "address")
-        raise GrngError("an address of a Ray cluster is given, and runs are to be on this machine.", where=at, hint=hint)
+        raise GrngError(message, where=at, hint="Give --engine ray, too, or leave it out.")
     if workers == 0 and pool.timeout is not None:
         hint = "Leave out one of them: a run in this process cannot be stopped from outside."
         at = where("--timeout", "pool", "timeout")

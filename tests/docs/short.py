@@ -14,7 +14,7 @@ def shortened(arguments: Sequence[str]) -> list[str]:
     given = list(arguments)
     if not given or given[0] not in ("train", "compare", "sweep") or LOOKS_ONLY & set(given):
         return given
-    sets = ["training.batch_size=16"]
+    sets = ["training.batch_size=16", "machine.threads=1"]
     if "--seconds" not in given:
         sets.append("training.steps=3")
     if "--diagnostics" in given:
