@@ -93,7 +93,7 @@ def check_grng(arguments: Sequence[str]) -> None:
     names = [name for key in ("config", "names", "name", "sweep_config") for name in _names(given.get(key))]
     if path[0] in (*KINDS, "config"):
         for name in names:
-            if not name.endswith((".yaml", ".yml")) and name not in ("value", "FILE", "NAME"):
+            if not name.endswith((".yaml", ".yml")) and name not in ("value", "FILE", "NAME") and "$" not in name:
                 find_config(name)
     if path[0] in KINDS:
         load_config(KINDS[path[0]], sets=given.get("set_") or ())
