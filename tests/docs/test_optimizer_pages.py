@@ -62,7 +62,7 @@ def test_a_page_says_source_cost_and_limits(name: str) -> None:
 
 @pytest.mark.parametrize("page", sorted(set(PAGES.glob("*.md")) - {PAGES / "index.md"}), ids=lambda page: page.stem)
 def test_a_page_has_equations_and_says_whose_each_part_is(page: Path) -> None:
-    before, heading, after = text_of(page).partition("\n## What is the paper's, and what is not\n")
+    _, heading, after = text_of(page).partition("\n## What is the paper's, and what is not\n")
     assert heading
     equations = [block.text for block in blocks_of(page) if block.kind == "display"]
     assert any("θ" in text or "δ" in text for text in equations)
