@@ -31,29 +31,44 @@ _ASSIGNMENT = re.compile(r"^\w+=")
 def command_lines(script: str) -> Iterator[list[str]]:
     """Yield the words of every command in a shell script, those within `$(…)` as well."""
     for line in script.replace("\\\n", " ").splitlines():
-        for inner in re.findall(r"\$\((.*?)\)", line):
+        for inner in re.findall(r"\$\(([^()]*)\)", line):
             yield from command_lines(inner)
-        lexer = shlex.shlex(re.sub(r"\$\(.*?\)", "value", line), posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        words: list[str] = []
-        skip = False
-        for word in [*lexer, ";"]:
-            if set(word) <= set("();&|"):
-                yield from _command(words)
-                words = []
-            elif set(word) <= set("<>"):
-                skip = True
-            elif skip:
-                skip = False
-            else:
-                words.append(word)
+        try:
+            yield from _commands(re.sub(r"\$\([^()]*\)", "value", line))
+        except ValueError:  # quotes that only a shell takes apart
+            for part in re.findall(r"\bgrng [^;&|'\"]*", line):
+                yield part.split()
+
+
+def _commands(line: str) -> Iterator[list[str]]:
+    """Yield the words of every command in a line."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    redirected = False
+    for word in [*lexer, ";"]:
+        if set(word) <= set("();&|"):
+            yield from _command(words)
+            words = []
+        elif set(word) <= set("<>"):
+            redirected = True
+        elif redirected:
+            redirected = False
+        else:
+            words.append(word)
 
 
 def _command(words: list[str]) -> Iterator[list[str]]:
     while words and (words[0] in _KEYWORDS or _ASSIGNMENT.match(words[0])):
         words = words[1:]
-    if words:
-        yield words
+    if not words:
+        return
+    yield words
+    for place, word in enumerate(words[1:], 1):  # what other programs are to run
+        if word.startswith("grng "):
+            yield from command_lines(word)
+        elif word == "grng" and words[place - 1] == "--":
+            yield words[place:]
 
 
 def check(words: Sequence[str]) -> None:

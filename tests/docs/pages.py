@@ -7,8 +7,8 @@ Comments before a block say how a test runs it:
     <!-- test: skip, REASON -->                      its commands are parsed, but not run
     <!-- test: skip "A", REASON -->                  the same for its lines with A; repeatable
     <!-- test: replace "A" with "B" -->              repeatable
-    <!-- test: with photos -->                       is made before the block runs: photos, or a run or comparison
-                                                     runs/NAME
+    <!-- test: with photos -->                       is made before the block runs, unless it is there; likewise
+    <!-- test: with a comparison runs/digits -->     a run, a comparison, a sweep
     <!-- test: in full -->                           commands are not shortened
     <!-- test page: skip, REASON -->                 the same for all blocks of a page
 """

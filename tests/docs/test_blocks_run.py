@@ -82,16 +82,22 @@ def run_commands(script: str, place: Path, where: str, *, in_full: bool = False)
             run_in_bash(line, place, where, in_full=in_full)
 
 
+MADE = {
+    "a run": "grng train --output {}",
+    "a comparison": "grng compare --optimizers adamw,ring,reng --claim 'ring.test_loss < 9' --output {}",
+    "a sweep": "grng sweep --optimizer ring --output {}",
+}
+
+
 def make(need: str, place: Path) -> None:
     """Make what a block needs, unless it is there."""
-    if (place / need).exists():
+    what, _, name = need.rpartition(" ")
+    if (place / name).exists():
         return
     if need == "photos":
         image_folder(place / "photos", {"blue": 40, "green": 40, "red": 40})
-    elif need.startswith("runs/compare"):
-        run_commands(f"grng compare --claim 'ring.test_loss < 9' --optimizers adamw,ring,reng -o {need}", place, need)
     else:
-        run_commands(f"grng train --output {need}", place, need)
+        run_commands(MADE[what].format(name), place, need)
 
 
 @pytest.mark.slow

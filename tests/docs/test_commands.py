@@ -65,7 +65,11 @@ YAML = [block for page in PAGES for block in blocks_of(page) if block.kind == "y
 
 @pytest.mark.parametrize("block", YAML, ids=lambda block: block.name)
 def test_yaml_is_a_config_or_a_workflow(block: Block, tmp_path: Path) -> None:
-    jobs = yaml.safe_load(block.text).get("jobs")
+    document = yaml.safe_load(block.text)
+    assert isinstance(document, dict | list)
+    if block.directive.skipped:
+        return
+    jobs = document.get("jobs") if isinstance(document, dict) else {"part": {"steps": document}}
     if jobs is None:
         (tmp_path / "config.yaml").write_text(block.text, encoding="utf-8")
         ran = call("config", "check", tmp_path / "config.yaml")
@@ -90,6 +94,9 @@ def test_yaml_is_a_config_or_a_workflow(block: Block, tmp_path: Path) -> None:
         ("python -m scripts.kill_tests --no-such 3", "no option --no-such"),
         ("pip install 'grng[nothing]'", "no extra nothing"),
         ('grng train --config "$(grng sweep --optimise ring)"', "No such option"),
+        ("srun --nodes 1 -- grng train --optimise ring", "No such option"),
+        ("ssh head 'grng train --optimise ring'", "No such option"),
+        ('until [ "$(a "b(\'c\')")" = 1 ]; do grng train --optimise ring; done', "No such option"),
     ],
 )
 def test_a_command_that_is_wrong_is_seen(text: str, said: str) -> None:
