@@ -95,7 +95,7 @@ def check_grng(arguments: Sequence[str]) -> None:
     """Parse the arguments of `grng` with the commands themselves."""
     command = _root()
     rest = list(arguments)
-    path = []
+    path: list[str] = []
     while rest and not rest[0].startswith("-") and getattr(command, "commands", None):
         assert rest[0] in command.commands, f"grng {' '.join(path)} has no command {rest[0]!r}"
         path.append(rest.pop(0))
