@@ -52,8 +52,20 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "Statistics": ("grng.statistics",),
 }
 
+WITH_INHERITED = (
+    "grng.experiments.compare.Comparison",
+    "grng.experiments.workloads.Comparisons",
+    "grng.experiments.sweep_summary.Summary",
+)
+"""Classes whose `table` and `plot` stand in a class that they share."""
+
 
 def page() -> str:
     """Return the whole page as Markdown."""
-    sections = [f"## {title}\n\n" + "\n".join(f"::: {name}\n" for name in names) for title, names in NAMES.items()]
+    sections = [f"## {title}\n\n" + "\n".join(map(_directive, names)) for title, names in NAMES.items()]
     return "\n".join([HEAD, *sections])
+
+
+def _directive(name: str) -> str:
+    options = "    options:\n      inherited_members: true\n" if name in WITH_INHERITED else ""
+    return f"::: {name}\n{options}"

@@ -113,4 +113,5 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_site(tmp_path: Pat
         assert not loaded, page
     api = (tmp_path / "reference" / "api.html").read_text(encoding="utf-8")
     assert 'id="grng.optim.ring.RING"' in api
-    assert "gradient regularisation" in api.casefold()
+    assert 'id="grng.experiments.compare.Comparison.table"' in api
+    assert 'id="grng.experiments.sweep_summary.Summary.plot"' in api
