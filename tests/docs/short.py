@@ -19,10 +19,12 @@ def shortened(arguments: Sequence[str]) -> list[str]:
         sets.append("training.steps=3")
     if "--diagnostics" in given:
         sets.append("diagnostics.samples=64")
+    if given[0] != "train":
+        sets.append(f"workers={int('--timeout' in given)}")  # which needs a worker to stop
     if given[0] == "sweep":
-        sets += ["trials=2", "workers=0"]
+        sets.append("trials=2")
     if given[0] == "compare":
-        sets += ["seeds=2" if "--claim" in given else "seeds=1", "workers=0"]
+        sets.append("seeds=2" if "--claim" in given else "seeds=1")
         if "--tune" in given or "compare/tuned" in given:
             sets.append("tune.trials=2")
     return [*given, *(part for one in sets for part in ("--set", one))]
