@@ -117,7 +117,7 @@ def test_every_optimizers_run_can_be_replayed(grng: Call, workdir: Path, name: s
 
 @pytest.mark.slow
 def test_several_runs_of_an_experiment_with_several_threads(grng: Call, workdir: Path) -> None:
-    line = ("compare", "--optimizers", "sgd,adamw", "--seeds", 1, *TINY, "--workers", 0, "--threads", 2)
+    line = ("compare", "--optimizers", "sgd,adamw", "--seeds", 1, *TINY, "--workers", 0, "--threads-per-run", 2)
     assert grng(*line, "--output", "out").code == 0
     ran = grng("replay", "out/sgd/seed0", "out/adamw/seed0", "--output", "again", "--json")
     assert ran.code == 0, ran.err
