@@ -24,7 +24,13 @@ COVERAGE = [
 
 
 def write_curves(
-    directory: Path, seed: int, *, steps: int = 81, every: int = 3, rate: float = 1.0, **values: float
+    directory: Path,
+    seed: int,
+    *,
+    steps: int = 81,
+    every: int = 3,
+    rate: float = 1.0,
+    values: Mapping[str, float] | None = None,
 ) -> None:
     """Write a run's `metrics.jsonl`: a loss that falls, an accuracy that rises, and what an optimizer says."""
     lines: list[dict[str, Any]] = []
@@ -37,7 +43,12 @@ def write_curves(
                 "epoch": 1 + (step - 1) // STEPS_PER_EPOCH,
                 "elapsed_s": step * 0.1 + seed,
             }
-            line |= {"train_loss": loss, "optimizer/gradient_norm": loss + 1, "optimizer/skipped_steps": 0.0, **values}
+            line |= {
+                "train_loss": loss,
+                "optimizer/gradient_norm": loss + 1,
+                "optimizer/skipped_steps": 0.0,
+                **(values or {}),
+            }
             if step % (3 * every) == 0:
                 line |= {"val_accuracy": 1 - math.exp(-rate * step / steps * 3) - 0.01 * seed, "val_loss": loss * 1.1}
             lines.append(line)

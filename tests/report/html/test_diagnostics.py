@@ -28,7 +28,7 @@ def test_what_is_known_comes_first_and_what_is_zero_is_said(tmp_path: Path) -> N
         "diagnostics/grad_norm": 2.0,
     }
     for seed in range(3):
-        write_curves(place(tmp_path, "ring", seed), seed, **values)
+        write_curves(place(tmp_path, "ring", seed), seed, values=values)
     blocks = diagnostics_blocks(read_logs(load_experiment(tmp_path)))
     figures = [block for block in blocks if isinstance(block, Figure)]
     shown = [figure.title for figure in figures if not figure.folded]
@@ -45,7 +45,7 @@ def test_values_far_apart_have_a_logarithmic_axis(tmp_path: Path) -> None:
     make_full(tmp_path, ("adamw", "ring"))
     for label, damping in (("adamw", 4.0), ("ring", 0.004)):
         for seed in range(3):
-            write_curves(place(tmp_path, label, seed), seed, **{"optimizer/damping": damping})
+            write_curves(place(tmp_path, label, seed), seed, values={"optimizer/damping": damping})
     blocks = diagnostics_blocks(read_logs(load_experiment(tmp_path)))
     logarithmic = [block.title for block in blocks if isinstance(block, Figure) and block.logy]
     assert logarithmic == ["damping λ"]
