@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grng.report.reading import METRICS, RESULT
+from grng.report.metric_lines import metric_lines
+from grng.report.reading import RESULT
 from grng.runs.result import Environment, RunResult
 
 UNTIMED = frozenset({"elapsed_s"})
@@ -152,18 +152,8 @@ def compare_runs(original: Path, replay: Path) -> Replayed:
 def read_lines(directory: Path) -> dict[tuple[int, str], dict[str, Any]]:
     """Return the lines of `metrics.jsonl` by step and kind, without the clock; torn ones are left out."""
     found: dict[tuple[int, str], dict[str, Any]] = {}
-    try:
-        data = (directory / METRICS).read_bytes()
-    except OSError:
-        return found
-    for text in data.splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            values = {key: value for key, value in line.items() if key not in UNTIMED}
-            found[line["step"], str(line.get("kind"))] = values
+    for step, line in metric_lines(directory):
+        found[step, str(line.get("kind"))] = {key: value for key, value in line.items() if key not in UNTIMED}
     return found
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from grng.report.reading import METRICS
+from grng.report.metric_lines import metric_lines
 
 QUANTITIES = ("val_accuracy", "val_loss", "epoch_loss", "train_loss")
 """`epoch_loss` is the mean training loss over an epoch's batches, `train_loss` a single batch's."""
@@ -40,15 +38,7 @@ def read_run_curves(directory: Path) -> RunCurves:
     values: dict[str, dict[int, float]] = {name: {} for name in QUANTITIES}
     elapsed: dict[int, float] = {}
     epochs: dict[int, int] = {}
-    try:
-        data = (directory / METRICS).read_bytes()
-    except OSError:
-        return RunCurves(values)
-    for text in data.splitlines():
-        line = _line(text)
-        step = line.get("step")
-        if not isinstance(step, int) or isinstance(step, bool):
-            continue
+    for step, line in metric_lines(directory):
         elapsed[step] = _number(line.get("elapsed_s"), otherwise=0.0)
         is_epoch = line.get("kind") == "epoch"
         for name in ("val_accuracy", "val_loss"):
@@ -61,14 +51,6 @@ def read_run_curves(directory: Path) -> RunCurves:
     # The last epoch may have been cut short: only one that another follows says how long an epoch is.
     whole = epochs.get(1) if 2 in epochs else None
     return RunCurves(values, elapsed, whole)
-
-
-def _line(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _number(value: object, otherwise: float = math.nan) -> float:

@@ -7,18 +7,16 @@ logged; runs that did not finish are curves of their own.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from grng.report.reading import METRICS
+from grng.report.metric_lines import metric_lines
 from grng.report.records import Experiment, Run
 
 POINTS = 200
@@ -130,25 +128,30 @@ def read_log(run: Run) -> Log:
     """Return what one run logged; torn and foreign lines are skipped."""
     values: dict[str, dict[int, float]] = {}
     elapsed: dict[int, float] = {}
-    epoch_steps: float | None = None
-    for record in _records(run.directory / METRICS):
-        step = record.get("step")
-        if not isinstance(step, int) or isinstance(step, bool):
-            continue
+    epoch_ends: dict[int, int] = {}
+    for step, record in metric_lines(run.directory, _is_read):
         seconds = _number(record.get("elapsed_s"))
         if seconds is not None:
             elapsed[step] = seconds
         of_epoch = record.get("kind") == "epoch"
         epoch = record.get("epoch")
-        if of_epoch and isinstance(epoch, int) and epoch > 0:
-            epoch_steps = step / epoch
+        if of_epoch and isinstance(epoch, int):
+            epoch_ends[epoch] = step
         for name, value in record.items():
             number = _number(value) if _is_curve(name, of_epoch=of_epoch) else None
             if number is not None:
                 values.setdefault(name, {})[step] = number
-    if epoch_steps is None and run.result is not None and run.result.data.train:
-        epoch_steps = math.ceil(run.result.data.train / run.result.batch_size)
-    return Log(run, values, elapsed, epoch_steps)
+    return Log(run, values, elapsed, _epoch_steps(run, epoch_ends))
+
+
+def _epoch_steps(run: Run, ends: Mapping[int, int]) -> float | None:
+    """Return the steps of an epoch; the last epoch of a log may have been cut short."""
+    first = ends.get(1)
+    if first is not None and 2 in ends:
+        return first
+    if run.result is not None and run.result.data.train:
+        return max(1, run.result.data.train // run.result.batch_size)
+    return first
 
 
 def _is_curve(name: str, *, of_epoch: bool) -> bool:
@@ -164,22 +167,10 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-def _records(path: Path) -> Iterable[dict[str, Any]]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return
-    stride = max(1, len(lines) // _STEP_LINES)
-    for place, text in enumerate(lines):
-        # Evaluations and measurements are few and dear; of the other steps some will do.
-        if place % stride and b"val_" not in text and b"diagnostics/" not in text and place != len(lines) - 1:
-            continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            yield record
+def _is_read(place: int, count: int, text: bytes) -> bool:
+    """Return whether a line is parsed: evaluations and measurements are few and dear; of the other steps some do."""
+    stride = max(1, count // _STEP_LINES)
+    return place % stride == 0 or b"val_" in text or b"diagnostics/" in text or place == count - 1
 
 
 def curves_of(logs: Logs, name: str, *, points: int = POINTS) -> list[RowCurves]:

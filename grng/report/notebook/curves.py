@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from grng.report.reading import METRICS
+from grng.report.metric_lines import metric_lines
 from grng.report.records import Experiment
 
 QUANTITIES = {
@@ -56,28 +55,13 @@ def read_curves(experiment: Experiment, quantity: str) -> dict[str, list[RunCurv
 def _read(directory: Path, seed: int | None, quantity: str) -> RunCurve:
     epochs_only = quantity.startswith("train_")
     points: dict[int, tuple[float, float]] = {}
-    try:
-        lines = (directory / METRICS).read_bytes().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if quantity.encode() not in line:
-            continue
-        record = _record(line)
-        step, time, value = (record.get(key) for key in ("step", "elapsed_s", quantity))
+    for step, record in metric_lines(directory, lambda _place, _count, text: quantity.encode() in text):
+        time, value = record.get("elapsed_s"), record.get(quantity)
         wanted = not epochs_only or record.get("kind") == "epoch"
-        if wanted and isinstance(step, int) and _finite(time) and _finite(value):
+        if wanted and _finite(time) and _finite(value):
             points[step] = (float(time), float(value))
     steps = tuple(sorted(points))
     return RunCurve(seed, steps, tuple(points[step][0] for step in steps), tuple(points[step][1] for step in steps))
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _finite(value: Any) -> TypeGuard[float]:
