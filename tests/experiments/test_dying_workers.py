@@ -23,6 +23,8 @@ from grng.runs.result import Final, RunResult
 from grng.runs.sections import DatasetConfig, TrainingConfig
 from tests.experiments.runners import result_of
 
+pytestmark = pytest.mark.slow
+
 SLOT = Slot((min(os.sched_getaffinity(0)),), 1)
 ONCE, TWICE = 1, 2
 
@@ -63,7 +65,7 @@ def ends(events: Sequence[Any]) -> list[bool]:
 def test_of_a_sweep(kernel: bool, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
     monkeypatch.setattr("grng.experiments.local.kernel_kills", lambda: {"x": next(counts) if kernel else 0})
-    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, download: ())
+    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, **given: ())
     config = {"optimizer": "adamw", "dataset": "digits", "model": "test_vit", "workers": 0, "trials": 3}
     ready = prepare(SweepConfig.model_validate({**config, "output": str(tmp_path / "x")}))
     events: dict[int, list[Any]] = {number: [] for number in range(3)}

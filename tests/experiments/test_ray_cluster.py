@@ -57,6 +57,23 @@ def test_as_many_runs_as_the_machines_have_room_for_each(cluster: list[Machine])
 
 
 @pytest.mark.parametrize(
+    ("ray_says", "said"),
+    [
+        (
+            "Version mismatch: The cluster was started with: Ray: 2.40",
+            "cannot join the Ray cluster at head:6379: Version",
+        ),
+        ("No node info found matching the node ip", "this machine is no part of the Ray cluster at head:6379"),
+        ("Could not find any running Ray instance", "no Ray cluster answers at head:6379 (none runs here)"),
+    ],
+)
+def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_message(ray_says: str, said: str) -> None:
+    error = ray_cluster._not_joined("head:6379", RuntimeError(ray_says))
+    assert said in str(error)
+    assert error.where == "--address"
+
+
+@pytest.mark.parametrize(
     ("asked", "where", "said"),
     [
         ({"workers": 0}, "--workers", "Ray needs workers, and --workers 0 has none."),

@@ -47,7 +47,7 @@ class Fake(Scored):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, download: ())
+    monkeypatch.setattr("grng.experiments.preflight.check", lambda configs, **given: ())
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
 
 

@@ -37,7 +37,7 @@ KFAC_FACTORS = (
         "self._inputs / self.samples",
         (FACTORS,),
     ),
-    Mutant("kfac", "reduce: the sum of the inputs for their mean", LAYERS, " / positions]", "]", (FACTORS,)),
+    Mutant("kfac", "reduce: the sum of the inputs for their mean", LAYERS, " / positions)]", ")]", (FACTORS,)),
     Mutant(
         "kfac",
         "reduce: the mean of the output gradients for their sum",

@@ -87,7 +87,13 @@ def test_defaults_are_those_of_the_documented_schema() -> None:
             "color_jitter": 0.0,
             "random_erasing": 0.0,
         },
-        "logging": {"log_every": 10, "checkpoint_every": None, "checkpoint_seconds": 30.0, "tensorboard": True},
+        "logging": {
+            "log_every": 10,
+            "checkpoint_every": None,
+            "checkpoint_seconds": 30.0,
+            "tensorboard": True,
+            "tensorboard_points": 1000,
+        },
         "diagnostics": {
             "names": [],
             "every": None,

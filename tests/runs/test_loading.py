@@ -46,7 +46,7 @@ def problems(*files: Path, **options: Any) -> list[str]:
             "logging:\n  log_every: 1\n  zoom: 3\n",
             (
                 "run.yaml:3 (logging.zoom): unknown key 'zoom'. "
-                "Allowed: log_every, checkpoint_every, checkpoint_seconds, tensorboard."
+                "Allowed: log_every, checkpoint_every, checkpoint_seconds, tensorboard, tensorboard_points."
             ),
         ),
         ("training:\n  epochs: 0\n", "run.yaml:2 (training.epochs): must be at least 1, not 0."),

@@ -96,8 +96,9 @@ def test_a_training_loss_is_that_of_whole_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("given", "hint"), [({"y": "val_acuracy"}, "val_accuracy"), ({"x": "epochs"}, "step, time")])
 def test_an_unknown_quantity_is_one_message(done: Comparison, given: dict[str, str], hint: str) -> None:
-    with pytest.raises(UnknownNameError, match=hint):
+    with pytest.raises(UnknownNameError, match=hint) as caught:
         done.plot(**given)
+    assert f"cannot show {next(iter(given.values()))!r}." in str(caught.value)
 
 
 class Tags(HTMLParser):
