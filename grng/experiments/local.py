@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -19,16 +17,13 @@ from typing import TYPE_CHECKING
 
 from grng.experiments import server, worker
 from grng.experiments.deadline import Deadline
-from grng.experiments.elsewhere import check_free
-from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
-from grng.experiments.failed import failure_event, is_users, record_failure
-from grng.experiments.reuse import reused_event, stored_result
+from grng.experiments.executor import EventHandler, Runner, run_training
+from grng.experiments.queued import QueuedExecutor, QueuedRun
 from grng.experiments.slots import Slot
 from grng.runs.kernel_kills import kernel_kills, rose
 
 if TYPE_CHECKING:
-    from grng.runs.config import RunConfig
-    from grng.runs.result import Reason, RunResult
+    from grng.runs.result import RunResult
 
 ATTEMPTS = 2
 """A run whose worker dies gets one retry, which resumes."""
@@ -65,16 +60,7 @@ class Cancelled(KeyboardInterrupt):
     """The executor was told to cancel before this run had ended; the run saved what it had."""
 
 
-@dataclass
-class _Run:
-    config: RunConfig
-    directory: Path
-    on_event: EventHandler
-    rerun: bool
-    future: Future[RunResult] = field(default_factory=Future)
-
-
-class LocalExecutor(Executor):
+class LocalExecutor(QueuedExecutor):
     """Shares a machine among worker processes.
 
     Args:
@@ -84,34 +70,20 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, slots: Sequence[Slot], *, runner: Runner = run_training, timeout: float | None = None) -> None:
+        super().__init__()
         self._runner = runner
         self._timeout = timeout
-        self._waiting: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # starting and reaping processes, and who runs
         self._running: set[ForkServerProcess] = set()
-        self._stopping = False
         server.start_early()
-        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in slots]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(
-        self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
-    ) -> Future[RunResult]:
-        """Queue a run; workers take runs in the order in which they were submitted."""
-        run = _Run(config, directory, on_event or ignore_event, rerun)
-        self._waiting.put(run)
-        return run.future
+        self._start_threads(slots)
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """End the pool; with `cancel` every worker is told once and has the time to save, a second interrupt kills."""
         if cancel:
             self._stop_workers()
-        for _ in self._threads:
-            self._waiting.put(None)
         try:
-            for thread in self._threads:
-                thread.join(STOP_SECONDS if cancel else None)
+            self._join_threads(STOP_SECONDS if cancel else None)
         except BaseException:
             self._stop_workers()
             self._signal(signal.SIGKILL)
@@ -132,29 +104,14 @@ class LocalExecutor(Executor):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, number)
 
-    def _serve(self, slot: Slot) -> None:
-        """Do one run after the other on `slot`: the life of one of the pool's threads."""
-        while (run := self._waiting.get()) is not None:
-            if self._stopping:
-                run.future.cancel()
-            if not run.future.set_running_or_notify_cancel():
-                continue
-            try:
-                run.future.set_result(self._do(run, slot))
-            except BaseException as error:
-                run.future.set_exception(error)
-
-    def _do(self, run: _Run, slot: Slot) -> RunResult:
+    def _do(self, run: QueuedRun, slot: Slot) -> RunResult:
         """Do one run, with one retry when its worker dies.
 
         Raises:
             DirectoryInUseError: Another process does it.
         """
-        if not run.rerun:  # another process may have done it since it was submitted: no worker is started for that
-            if stored := stored_result(run.config, run.directory):
-                run.on_event(reused_event(stored))
-                return stored
-            check_free(run.directory)
+        if stored := run.done_elsewhere():
+            return stored
         died = WorkerDied(0, "", retried=False)
         begun = time.monotonic()
         for attempt in range(ATTEMPTS):
@@ -166,16 +123,16 @@ class LocalExecutor(Executor):
             if isinstance(message, worker.Done):
                 return message.result
             if isinstance(message, worker.Failed):
-                return _failed(run, message.error, message.trace)
+                return run.failed(message.error, message.trace)
             if message.timed_out:
-                return _failed(run, TimeoutError(message.reason), "", reason="timeout")
+                return run.failed(TimeoutError(message.reason), "", reason="timeout")
             died = replace(message, retried=attempt + 1 < ATTEMPTS)
             run.on_event(died)
         error = RuntimeError(f"the worker died twice; the last time {died.reason}")
-        return _failed(run, error, "", reason="oom" if died.exhausted else "crash")
+        return run.failed(error, "", reason="oom" if died.exhausted else "crash")
 
     def _attempt(
-        self, run: _Run, slot: Slot, *, rerun: bool, seconds: float | None
+        self, run: QueuedRun, slot: Slot, *, rerun: bool, seconds: float | None
     ) -> worker.Done | worker.Failed | WorkerDied:
         """Do one run in a new process, within `seconds`, passing its events on."""
         with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
@@ -242,12 +199,3 @@ def how_ended(code: int, log: Path, *, exhausted: bool = False) -> str:
         how = f"exit code {code}"
     tail = log.read_text(errors="replace")[-_LOG_TAIL:].strip() if log.exists() else ""
     return f"{how}: {tail}" if tail else how
-
-
-def _failed(run: _Run, error: Exception, trace: str, *, reason: Reason = "crash") -> RunResult:
-    """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
-    if is_users(error):
-        raise error
-    result = record_failure(run.config, run.directory, trace or str(error), reason=reason)
-    run.on_event(failure_event(result))
-    return result

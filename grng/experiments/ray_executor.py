@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import signal
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import DirectoryInUseError, GrngError
 from grng.experiments.deadline import Deadline
 from grng.experiments.elsewhere import check_free
-from grng.experiments.executor import EventHandler, Executor, Runner, ignore_event, run_training
-from grng.experiments.failed import failure_event, is_users, record_failure
+from grng.experiments.executor import EventHandler, Runner, run_training
 from grng.experiments.local import ATTEMPTS, STOP_SECONDS, Cancelled, WorkerDied
+from grng.experiments.queued import QueuedExecutor, QueuedRun
 from grng.experiments.ray_attempt import Attempt, Lost, ending_of, first_line
 from grng.experiments.ray_cluster import ADDRESS, load_ray
 from grng.experiments.ray_task import Mailbox, do_run
-from grng.experiments.reuse import reused_event, stored_result
 from grng.experiments.slots import Slot
 from grng.experiments.worker import Done, Failed, Stopped
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
-    from grng.runs.result import Reason, RunResult
+    from grng.runs.result import RunResult
 
 LOST_MACHINES = 10
 """A run outlives so many deaths of machines, which are not its fault, besides the one retry of a worker that died."""
@@ -40,16 +38,7 @@ CLAIM_SECONDS = 120.0
 """How long the file server may take to find out that a machine which held a run's lock is gone."""
 
 
-@dataclass
-class _Run:
-    config: RunConfig
-    directory: Path
-    on_event: EventHandler
-    rerun: bool
-    future: Future[RunResult] = field(default_factory=Future)
-
-
-class RayExecutor(Executor):
+class RayExecutor(QueuedExecutor):
     """Hands runs to a Ray cluster that this process is connected to (`ray_cluster.connect`).
 
     A run whose worker dies gets one retry, one whose machine dies several, wherever Ray finds room; a retry resumes
@@ -62,6 +51,7 @@ class RayExecutor(Executor):
     """
 
     def __init__(self, slots: Sequence[Slot], *, runner: Runner = run_training, timeout: float | None = None) -> None:
+        super().__init__()
         self._ray = load_ray()
         self._runner = runner
         self._timeout = timeout
@@ -69,33 +59,25 @@ class RayExecutor(Executor):
         resources = {"num_cpus": slots[0].threads, "num_gpus": slots[0].gpus, "max_retries": 0, "max_calls": 1}
         self._task = self._ray.remote(**resources)(do_run)
         self._mailbox = self._start_mailbox()
-        self._waiting: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._attempts: dict[str, Attempt] = {}
         self._lock = threading.Lock()  # who runs, and whether anybody should
         self._taking = threading.Lock()
-        self._stopping = False
         self._closed = threading.Event()
-        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in slots]
-        for thread in (*self._threads, threading.Thread(target=self._listen, daemon=True)):
-            thread.start()
+        self._start_threads(slots)
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def submit(
         self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
     ) -> Future[RunResult]:
-        """Queue a run; runs begin in the order in which they were submitted."""
-        run = _Run(config, directory.absolute(), on_event or ignore_event, rerun)
-        self._waiting.put(run)
-        return run.future
+        """Queue a run; its directory has the same name on all machines."""
+        return super().submit(config, directory.absolute(), on_event=on_event, rerun=rerun)
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what was submitted; with `cancel` every run is told to stop, once, and has the time to save."""
         if cancel:
             self._stop_all()
-        for _ in self._threads:
-            self._waiting.put(None)
         try:
-            for thread in self._threads:
-                thread.join(STOP_SECONDS if cancel else None)
+            self._join_threads(STOP_SECONDS if cancel else None)
         finally:
             self._stop_all()
             self._closed.set()
@@ -147,36 +129,30 @@ class RayExecutor(Executor):
             for attempt in attempts.values():
                 attempt.read_log()
 
-    def _serve(self, slot: Slot) -> None:
-        """Do one run after the other: the life of one of the executor's threads."""
-        while (run := self._waiting.get()) is not None:
-            if self._stopping:
-                run.future.cancel()
-            if not run.future.set_running_or_notify_cancel():
-                continue
-            try:
-                run.future.set_result(self._do(run, slot))
-            except ConnectionError as error:
-                lost = GrngError(
-                    f"the connection to the Ray cluster is lost: {first_line(error)}",
-                    where=ADDRESS,
-                    hint="The same command goes on where it stopped, once there is a cluster again.",
-                )
-                run.future.set_exception(lost)
-            except BaseException as error:
-                run.future.set_exception(error)
+    def _do(self, run: QueuedRun, slot: Slot) -> RunResult:
+        """Do one run.
 
-    def _do(self, run: _Run, slot: Slot) -> RunResult:
+        Raises:
+            GrngError: The cluster is out of reach.
+            DirectoryInUseError: Another process does it.
+        """
+        try:
+            return self._do_until_done(run, slot)
+        except ConnectionError as error:
+            raise GrngError(
+                f"the connection to the Ray cluster is lost: {first_line(error)}",
+                where=ADDRESS,
+                hint="The same command goes on where it stopped, once there is a cluster again.",
+            ) from None
+
+    def _do_until_done(self, run: QueuedRun, slot: Slot) -> RunResult:
         """Do one run, again when its worker or its machine dies.
 
         Raises:
             DirectoryInUseError: Another process does it.
         """
-        if not run.rerun:  # another process may have done it since it was submitted
-            if stored := stored_result(run.config, run.directory):
-                run.on_event(reused_event(stored))
-                return stored
-            check_free(run.directory)
+        if stored := run.done_elsewhere():
+            return stored
         workers, machines, left = 0, 0, self._timeout
         while True:
             # A retry resumes: what a rerun was to throw away is gone by then.
@@ -187,20 +163,20 @@ class RayExecutor(Executor):
             if isinstance(outcome, Done):
                 return outcome.result
             if isinstance(outcome, Failed):
-                return _failed(run, outcome.error, outcome.trace)
+                return run.failed(outcome.error, outcome.trace)
             if outcome.timed_out:
-                return _failed(run, TimeoutError(outcome.reason), "", reason="timeout")
+                return run.failed(TimeoutError(outcome.reason), "", reason="timeout")
             workers, machines = workers + (not outcome.machine), machines + outcome.machine
             retried = workers < ATTEMPTS and machines <= LOST_MACHINES
             run.on_event(WorkerDied(0, outcome.reason, retried=retried, exhausted=outcome.exhausted))
             if not retried:
                 error = RuntimeError(f"the worker died {workers + machines} times; the last time: {outcome.reason}")
-                return _failed(run, error, "", reason="oom" if outcome.exhausted else "crash")
+                return run.failed(error, "", reason="oom" if outcome.exhausted else "crash")
             left = None if left is None else left - attempt.seconds
             self._await_release(run.directory)
 
     def _attempt(
-        self, attempt: Attempt, run: _Run, slot: Slot, *, rerun: bool, seconds: float | None
+        self, attempt: Attempt, run: QueuedRun, slot: Slot, *, rerun: bool, seconds: float | None
     ) -> Done | Failed | Lost:
         arguments = (run.config, str(run.directory), self._runner, rerun, slot.time_shared, self._mailbox, attempt.key)
         with self._lock:
@@ -252,12 +228,3 @@ class RayExecutor(Executor):
                 if self._stopping or time.monotonic() > deadline:
                     raise
             time.sleep(1)
-
-
-def _failed(run: _Run, error: Exception, trace: str, *, reason: Reason = "crash") -> RunResult:
-    """Write down that the run failed, and return that as its result; errors of the user's making are raised."""
-    if is_users(error):
-        raise error
-    result = record_failure(run.config, run.directory, trace or str(error), reason=reason)
-    run.on_event(failure_event(result))
-    return result
