@@ -15,6 +15,9 @@ from grng_cli.wording import command
 if TYPE_CHECKING:
     from grng.report.html.blocks import Grid, Prose
 
+MANY = 1000
+"""Runs of which more have no page at a command's end, where reading them once more would take as long as the rest."""
+
 
 def page(loaded: Loaded | None, sweeps: Sequence[Path], directories: Sequence[Path]) -> str:
     """Return the page.
@@ -91,6 +94,10 @@ def write_at_end(directory: Path, printer: Output, *, columns: Sequence[str] = (
     """
     from grng.runs.files import atomic_write_text
 
+    again = command("grng", "report", directory, "--format", "html")
+    if sum(1 for runs in ("*/seed*", "*/*/seed*") for _ in directory.glob(runs)) > MANY:
+        printer.chatter(f"report: more than {MANY} runs; for the page: {again}")
+        return
     try:
         sweeps, others = split_sweeps([directory])
         loaded = load(others, columns=columns) if others else None
@@ -100,7 +107,6 @@ def write_at_end(directory: Path, printer: Output, *, columns: Sequence[str] = (
     except Exception as error:
         if debugging():
             raise
-        again = command("grng", "report", directory, "--format", "html")
         printer.warning(f"{PAGE} was not written: {error}\n  try again with: {again}")
         return
     printer.chatter(f"report: {directory / PAGE}")

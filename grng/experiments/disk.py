@@ -14,11 +14,11 @@ from grng.experiments.estimate import disk_bytes
 from grng.experiments.plan import plan, rows
 from grng.experiments.preflight import undownloading
 from grng.experiments.record import read_record
-from grng.experiments.reuse import stored_result
 from grng.experiments.sweep_plan import PreparedSweep
 from grng.experiments.trials import read_trials
 from grng.experiments.tuning import expected, trials_ahead
 from grng.runs.config import RunConfig
+from grng.runs.index import RunIndex
 
 if TYPE_CHECKING:
     from grng.experiments.compare import Prepared
@@ -104,16 +104,18 @@ def _most(prepared: Prepared) -> int:
 
 def _comparison(prepared: Prepared) -> int:
     known, unknown = expected(prepared)
-    each = {label: disk_bytes(config) or 0 for label, config in rows(known.config).items()}
+    configs = rows(known.config)
     record = read_record(prepared.directory)
     steps = {
-        label: record.calibrations[label].steps if record and label in record.calibrations else 1 for label in each
+        label: record.calibrations[label].steps if record and label in record.calibrations else 1 for label in configs
     }
-    total = sum(one.runs * each[label] for label, one in trials_ahead(prepared).items())
-    for run in plan(known.config, steps=steps):
-        if run.label in unknown or stored_result(run.config, run.directory) is None:
-            total += max(0, each[run.label] - written_bytes(run.directory))
-    return total
+    index = prepared.index or RunIndex(prepared.directory)
+    planned = plan(known.config, steps=steps)
+    missing = [run for run in planned if run.label in unknown or index.done(run.directory, run.run_id) is None]
+    trials = {label: one.runs for label, one in trials_ahead(prepared).items() if one.runs}
+    each = {label: disk_bytes(configs[label]) or 0 for label in {run.label for run in missing} | trials.keys()}
+    total = sum(count * each[label] for label, count in trials.items())
+    return total + sum(max(0, each[run.label] - written_bytes(run.directory)) for run in missing)
 
 
 def _model_bytes(config: RunConfig) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from grng_cli import report_page
+from grng_cli.output import Output
 from tests.cli.conftest import TINY, Call, snapshot
 from tests.report.factory import make_experiment, make_run
 from tests.report.html.runs import make_full, make_sweep
@@ -135,3 +137,14 @@ def test_a_table_loads_nothing_that_only_a_page_or_training_needs(tmp_path: Path
         "assert not {'jinja2', 'plotly', 'torch', 'timm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", look, str(tmp_path / "x")], check=True, capture_output=True, env=os.environ)
+
+
+def test_thousands_of_runs_have_no_page_at_a_commands_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_page, "MANY", 1)
+    for seed in (0, 1):
+        (tmp_path / "runs" / "ring" / f"seed{seed}").mkdir(parents=True)
+    report_page.write_at_end(tmp_path / "runs", Output())
+    assert f"for the page: grng report {tmp_path / 'runs'} --format html" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "report.html").exists()
