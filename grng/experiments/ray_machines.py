@@ -100,8 +100,9 @@ def _probe(folder: Path) -> Iterator[Path]:
 
 def _look(file: str) -> tuple[bool, bool, str | None]:
     """Return whether this machine sees `file` and may write beside it, and its grng."""
+    there, writable = Path(file).exists(), os.access(Path(file).parent, os.W_OK)
     try:
-        from grng._version import __version__ as version
+        from grng._version import __version__
     except ImportError:
-        version = None  # type: ignore[assignment]
-    return Path(file).exists(), os.access(Path(file).parent, os.W_OK), version
+        return there, writable, None
+    return there, writable, __version__
