@@ -24,17 +24,17 @@ from typing import Any
 
 from sections import machine_line, table, write_section
 
-from grng.experiments import worker
 from grng.experiments.compare import compare, prepare
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.executor import EventHandler, Executor, InProcessExecutor
-from grng.experiments.local import LocalExecutor
-from grng.experiments.slots import Slot
+from grng.experiments.pool import worker
+from grng.experiments.pool.executor import EventHandler, Executor, InProcessExecutor
+from grng.experiments.pool.local import LocalExecutor
+from grng.experiments.pool.slots import Slot
 from grng.runs.config import RunConfig
 from grng.runs.identity import described
 from grng.runs.result import RunResult
 from grng.training.events import RunEnded
-from grng_cli.compare_progress import CompareProgress
+from grng_cli.live.compare_progress import CompareProgress
 from grng_cli.output import Output
 
 WORKERS = 2

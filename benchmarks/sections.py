@@ -38,6 +38,6 @@ def write_section(path: Path, heading: str, script: str, lines: Sequence[str]) -
 
 
 def _affinity() -> Sequence[int]:
-    from grng.experiments.slots import usable_cores
+    from grng.experiments.pool.slots import usable_cores
 
     return usable_cores()

@@ -36,8 +36,8 @@ from typing import Any
 import torch
 
 from grng import __version__
-from grng.experiments.local import LocalExecutor
-from grng.experiments.slots import share_out, usable_cores
+from grng.experiments.pool.local import LocalExecutor
+from grng.experiments.pool.slots import share_out, usable_cores
 from grng.experiments.specs import parse_specs
 from grng.runs.config import RunConfig, resolve
 from grng.runs.result import RunResult

@@ -12,8 +12,8 @@ from grng._version import __version__
 from grng.errors import GrngError
 
 if TYPE_CHECKING:
-    from grng.experiments.sweep import sweep
-    from grng.experiments.workloads import compare
+    from grng.experiments.sweeps.sweep import sweep
+    from grng.experiments.workloads.compare import compare
     from grng.optim.controls import GRSGD, SAM, GRAdamW
     from grng.optim.kfac import KFAC
     from grng.optim.reng import RENG
@@ -32,10 +32,10 @@ _LAZY = {
     "RKalman": "grng.optim.rkalman",
     "SAM": "grng.optim.controls",
     "Sophia": "grng.optim.sophia",
-    "compare": "grng.experiments.workloads",
+    "compare": "grng.experiments.workloads.compare",
     "create_optimizer": "grng.optimizers",
     "list_optimizers": "grng.optimizers",
-    "sweep": "grng.experiments.sweep",
+    "sweep": "grng.experiments.sweeps.sweep",
     "train": "grng.training.trainer",
 }
 

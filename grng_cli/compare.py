@@ -5,20 +5,18 @@ from typing import Annotated
 
 import typer
 
-from grng_cli import (
-    data_options,
-    diagnostics_options,
-    model_options,
-    options,
-    pool_options,
-    processes,
-    report_options,
-    statistics_options,
-    terminal_options,
-    training_options,
-    tuning_options,
-    workload_options,
-)
+from grng_cli import processes
+from grng_cli.options import common as options
+from grng_cli.options import data as data_options
+from grng_cli.options import diagnostics as diagnostics_options
+from grng_cli.options import model as model_options
+from grng_cli.options import pool as pool_options
+from grng_cli.options import report as report_options
+from grng_cli.options import statistics as statistics_options
+from grng_cli.options import terminal as terminal_options
+from grng_cli.options import training as training_options
+from grng_cli.options import tuning as tuning_options
+from grng_cli.options import workloads as workload_options
 from grng_cli.output import Output
 
 

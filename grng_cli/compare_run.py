@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grng_cli import options, statistics_options
+from grng_cli.options import common as options
+from grng_cli.options import statistics as statistics_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
     from grng.experiments.compare import Prepared
     from grng.experiments.compare_config import CompareConfig
-    from grng.experiments.tuning import TrialsAhead
-    from grng.experiments.workloads import Comparisons, PreparedWorkloads
+    from grng.experiments.tuning.tune import TrialsAhead
+    from grng.experiments.workloads.compare import Comparisons, PreparedWorkloads
     from grng.runs.sources import Source
 
 _SMOKE = "compare/smoke"
@@ -58,7 +59,7 @@ def run_comparison(
     Raises:
         GrngError: Something for the user to mend.
     """
-    from grng_cli.compare_summary import check_files
+    from grng_cli.summaries.compare import check_files
 
     check_files(markdown, csv)
     statistics_options.check_planning_flags(flags, plan=plan, dry_run=dry_run)
@@ -67,7 +68,7 @@ def run_comparison(
         prepared, expectations = _prepare(
             flags, configs, sets, smoke=smoke, start_workers=not inert and not in_process, download=not inert, plan=plan
         )
-    from grng_cli.tuning_summary import tuning_lines
+    from grng_cli.summaries.tuning import tuning_lines
 
     for name, one in zip(prepared.names, prepared.each, strict=True):
         # The report says it again, so only where there is none.
@@ -102,7 +103,7 @@ def run_comparison(
 
 def _show_curves(comparison: Comparisons, prepared: PreparedWorkloads, printer: Output, *, plot: bool) -> None:
     """Bring TensorBoard's overview up to date, and draw the curves where that was asked for."""
-    from grng_cli.overview import refresh_boards
+    from grng_cli.summaries.overview import refresh_boards
 
     refresh_boards([one.directory for one in prepared.each], printer)
     if plot:
@@ -136,11 +137,11 @@ def _prepare(
     )
     labels = [spec.label for spec in loaded.config.specs]
 
-    from grng.experiments.expectations import parse
+    from grng.experiments.claims.expectations import parse
 
     expectations = [parse(text, labels) for text in loaded.config.expect]
     if loaded.config.claims:
-        from grng.experiments.claims import parse_claims
+        from grng.experiments.claims.statements import parse_claims
 
         parse_claims(loaded.config.claims, labels, locate=loaded.locate)
     if not (smoke or plan):
@@ -150,11 +151,11 @@ def _prepare(
 
         check_planning(loaded.config)
     if start_workers and loaded.config.pool.engine == "local":
-        from grng.experiments.server import start_early
+        from grng.experiments.pool.server import start_early
 
         start_early()
 
-    from grng.experiments.workloads import prepare_workloads
+    from grng.experiments.workloads.compare import prepare_workloads
 
     with located(loaded):
         return prepare_workloads(loaded.config, locate=loaded.locate, download=download), expectations
@@ -167,7 +168,7 @@ def _check_seeds(config: CompareConfig, where: str) -> None:
         GrngError: There are claims or a margin to be tested, and a single seed.
     """
     from grng.errors import GrngError
-    from grng.experiments.claim_verdicts import remarks_of_few_seeds
+    from grng.experiments.claims.verdicts import remarks_of_few_seeds
 
     for remark in remarks_of_few_seeds(len(config.seeds), claims=len(config.claims), margin=config.margin):
         hint = "Give --seeds 2 or more (--plan says how many it takes), or leave the question out."
@@ -175,7 +176,7 @@ def _check_seeds(config: CompareConfig, where: str) -> None:
 
 
 def _settle(source: Source, *, smoke: bool) -> None:
-    from grng.experiments.workload_sources import settle_workloads
+    from grng.experiments.workloads.sources import settle_workloads
     from grng.runs.shipped import find_config
 
     settle_workloads(source, smoke=find_config(_SMOKE) if smoke else None)
@@ -183,7 +184,7 @@ def _settle(source: Source, *, smoke: bool) -> None:
 
 def _tune(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> PreparedWorkloads | int:
     """Tune rows on one workload after the other; return them with what was found, or the exit code when stopped."""
-    from grng_cli.tuning_progress import run_tuning
+    from grng_cli.live.tuning_progress import run_tuning
 
     if any(one.sweeps for one in prepared.each):
         prepared.save_names()
@@ -200,7 +201,7 @@ def _tune(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Prepa
 
 def _warn_of_few_seeds(prepared: Prepared, printer: Output) -> None:
     """Say what the comparison cannot show, before the compute is spent."""
-    from grng.experiments.claim_verdicts import remarks_of_few_seeds
+    from grng.experiments.claims.verdicts import remarks_of_few_seeds
     from grng.report.checks import power_note
 
     config = prepared.config
@@ -220,9 +221,9 @@ def _warn_of_disk(prepared: PreparedWorkloads, printer: Output) -> None:
 
 def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Comparisons | int:
     """Do the runs, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.workloads import compare_workloads
+    from grng.experiments.workloads.compare import compare_workloads
     from grng.training.errors import Interrupted
-    from grng_cli.compare_progress import CompareProgress
+    from grng_cli.live.compare_progress import CompareProgress
     from grng_cli.stopping import how_stopped, terminate_as_interrupt
 
     total = prepared.run_count if prepared.several else None
@@ -257,12 +258,12 @@ def _report(
     markdown: Path | None,
     csv: Path | None,
 ) -> int:
-    from grng.experiments.claim_verdicts import judge_claims
-    from grng.experiments.claims import parse_claims
+    from grng.experiments.claims.statements import parse_claims
+    from grng.experiments.claims.verdicts import judge_claims
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
-    from grng_cli.compare_summary import show
-    from grng_cli.reading_progress import reading
+    from grng_cli.live.reading_progress import reading
+    from grng_cli.summaries.compare import show
 
     (prepared,) = workloads.each
     config, directories = prepared.config, [comparison.directory]
@@ -282,10 +283,10 @@ def _report_several(
     markdown: Path | None,
     csv: Path | None,
 ) -> int:
-    from grng.experiments.claims import parse_claims
+    from grng.experiments.claims.statements import parse_claims
     from grng.report.workloads import load_workloads
-    from grng_cli.reading_progress import reading
-    from grng_cli.workloads_summary import show_workloads
+    from grng_cli.live.reading_progress import reading
+    from grng_cli.summaries.workloads import show_workloads
 
     first = workloads.each[0]
     with reading(printer) as on_read:
@@ -307,7 +308,7 @@ def _report_several(
 def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
     from grng.experiments.plan import is_there
-    from grng.experiments.tuning import expected, trials_ahead
+    from grng.experiments.tuning.tune import expected, trials_ahead
     from grng.runs.index import RunIndex
     from grng_cli.dry_run import describe, row_name
 

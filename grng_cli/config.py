@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options
 from grng_cli.examples import epilog
+from grng_cli.options import common as options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def show_config(name: Name) -> None:
 def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML files, or names.")]) -> None:
     """Check configs, names and hyperparameters included; nothing is run."""
     from grng.experiments.compare_config import CompareConfig
-    from grng.experiments.sweep_config import SweepConfig
+    from grng.experiments.sweeps.config import SweepConfig
     from grng.runs.config import RunConfig, resolve
     from grng.runs.loading import load_config
     from grng.runs.shipped import find_config
@@ -77,11 +77,11 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
         if isinstance(loaded.config, RunConfig):
             resolve(loaded.config, locate=loaded.locate)
         elif isinstance(loaded.config, CompareConfig):
-            from grng.experiments.workloads import check_names, split
+            from grng.experiments.workloads.compare import check_names, split
 
             check_names(split(loaded.config, locate=loaded.locate))
         elif isinstance(loaded.config, SweepConfig):
-            from grng.experiments.spaces import check_together, space_of
+            from grng.experiments.sweeps.spaces import check_together, space_of
 
             check_together(loaded.config, space_of(loaded.config, locate=loaded.locate), locate=loaded.locate)
         output.essential(f"{name}: good")
@@ -91,7 +91,7 @@ def check_configs(names: Annotated[list[str], typer.Argument(metavar="FILE…", 
 def show_schema(kind: Annotated[Kind, typer.Argument(help="Of which command.")] = Kind.train) -> None:
     """Print the JSON Schema, for editors that complete and check configs."""
     from grng.experiments.compare_config import CompareConfig
-    from grng.experiments.sweep_config import SweepConfig
+    from grng.experiments.sweeps.config import SweepConfig
     from grng.runs.config import RunConfig
     from grng.runs.loading import json_schema
 
@@ -104,7 +104,7 @@ def show_schema(kind: Annotated[Kind, typer.Argument(help="Of which command.")] 
 
 
 def _adjust(source: Source) -> None:
-    from grng.experiments.workload_sources import settle_workloads
+    from grng.experiments.workloads.sources import settle_workloads
 
     if "workloads" in source.values:
         settle_workloads(source)
@@ -113,7 +113,7 @@ def _adjust(source: Source) -> None:
 def _kind_of(path: Path) -> type[BaseModel]:
     """Return the schema that a file is written for: only comparisons name several optimizers, only sweeps a space."""
     from grng.experiments.compare_config import CompareConfig
-    from grng.experiments.sweep_config import SweepConfig
+    from grng.experiments.sweeps.config import SweepConfig
     from grng.runs.config import RunConfig
     from grng.runs.yaml_text import read_document
 

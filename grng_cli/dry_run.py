@@ -17,7 +17,7 @@ from grng_cli.wording import seconds
 
 if TYPE_CHECKING:
     from grng.experiments.estimate import Estimate
-    from grng.experiments.tuning import TrialsAhead
+    from grng.experiments.tuning.tune import TrialsAhead
     from grng.runs.config import RunConfig
 
 Planned = tuple[str, int, "RunConfig", Path]
@@ -54,7 +54,7 @@ def describe(
     """
     from grng.experiments.estimate import estimate
     from grng.runs.rundir import RunDirectory, RunState
-    from grng_cli.tuning_summary import ahead_as_dicts, print_ahead
+    from grng_cli.summaries.tuning import ahead_as_dicts, print_ahead
 
     printer.chatter("measuring a few steps of each optimizer …")
     estimates: dict[str, Estimate] = {}

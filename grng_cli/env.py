@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grng_cli import options
+from grng_cli.options import common as options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options
 from grng_cli.examples import epilog
+from grng_cli.options import common as options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def show_optimizer(
     json: options.Json = False,
 ) -> None:
     """Show an optimizer: equation, needs, cost, paper, and its hyperparameters: type, range, default and meaning."""
-    from grng_cli.optimizer_page import described, show
+    from grng_cli.summaries.optimizer_page import described, show
 
     output = Output(json_only=json)
     if json:

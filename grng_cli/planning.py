@@ -9,7 +9,7 @@ from grng_cli.wording import seconds
 
 if TYPE_CHECKING:
     from grng.experiments.seed_plan import PlannedRow, SeedPlan
-    from grng.experiments.workloads import PreparedWorkloads
+    from grng.experiments.workloads.compare import PreparedWorkloads
 
 
 def show_plan(workloads: PreparedWorkloads, printer: Output) -> None:

@@ -16,7 +16,7 @@ from grng_cli.printable import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from grng.experiments.sweep_summary import Summary
+    from grng.experiments.sweeps.summary import Summary
     from grng.report.over_seeds import RowCurves
     from grng.report.workloads import Workloads
     from grng.runs.result import RunResult
@@ -121,7 +121,7 @@ def plot_workloads(workloads: Workloads, printer: Output) -> None:
 
 def plot_sweep(summary: Summary, printer: Output) -> None:
     """Draw what each trial came to, and the best so far."""
-    from grng.experiments.objectives import TITLES
+    from grng.experiments.sweeps.objectives import TITLES
 
     trials = [(float(trial.number), trial.value) for trial in summary.trials if trial.value is not None]
     best: Points = [(float(trial.number), trial.value) for trial in summary.improvements if trial.value is not None]

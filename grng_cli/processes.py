@@ -67,7 +67,7 @@ def refuse_launcher(command: str) -> None:
 def start_early(config: RunConfig) -> None:
     """Have torch loaded for the processes to come, while this one does something else."""
     if _starts(config):
-        from grng.experiments.server import start_early as start
+        from grng.experiments.pool.server import start_early as start
 
         start()
 
@@ -75,7 +75,7 @@ def start_early(config: RunConfig) -> None:
 def trainer_of(config: RunConfig) -> Callable[..., RunResult]:
     """Return what trains a run: `train`, or `launch` where it starts the processes first."""
     if _starts(config):
-        from grng.experiments.launch import launch
+        from grng.experiments.pool.launch import launch
 
         return launch
     from grng.training.trainer import train

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import options, processes, terminal_options
+from grng_cli import processes
+from grng_cli.options import common as options
+from grng_cli.options import terminal as terminal_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def replay(
             raise typer.Exit(outcome)
         outcomes.append(outcome)
         if not json:
-            from grng_cli.replay_summary import show
+            from grng_cli.summaries.replay import show
 
             show(outcome, printer)
     if json:
@@ -97,8 +99,8 @@ def _run(run: Path, config: "RunConfig", place: Path, printer: Output, *, rerun:
     from grng.experiments.replay import replay as replay_run
     from grng.training.errors import Interrupted
     from grng.training.events import RunEnded
+    from grng_cli.live.train_progress import TrainProgress
     from grng_cli.stopping import how_stopped
-    from grng_cli.train_progress import TrainProgress
 
     progress = TrainProgress(printer)
 

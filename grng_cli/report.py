@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import diagnostics_options, options, report_options, statistics_options, terminal_options
+from grng_cli.options import common as options
+from grng_cli.options import diagnostics as diagnostics_options
+from grng_cli.options import report as report_options
+from grng_cli.options import statistics as statistics_options
+from grng_cli.options import terminal as terminal_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -37,17 +41,17 @@ def report(
     --format html writes a page with figures, also of sweeps, and of experiments that still run.
     """
     from grng.errors import GrngError
-    from grng.experiments.claim_verdicts import judge_claims
-    from grng.experiments.expectations import parse
+    from grng.experiments.claims.expectations import parse
+    from grng.experiments.claims.verdicts import judge_claims
     from grng.experiments.questions import questions_of
     from grng.report.asked import check_columns, parse_columns
     from grng.report.tables import summarise
     from grng.report.workloads import load_workloads
-    from grng_cli.compare_summary import check_files, show
-    from grng_cli.overview import refresh_boards
-    from grng_cli.reading_progress import reading
+    from grng_cli.live.reading_progress import reading
     from grng_cli.report_formats import format_of
     from grng_cli.report_page import write_format
+    from grng_cli.summaries.compare import check_files, show
+    from grng_cli.summaries.overview import refresh_boards
 
     printer = Output(json_only=json, quiet=quiet)
     check_files(markdown, csv)
@@ -80,7 +84,7 @@ def report(
         printer.warning(warning)
     refresh_boards([run.root for run in workloads.runs], printer)
     if workloads.several:
-        from grng_cli.workloads_summary import show_workloads
+        from grng_cli.summaries.workloads import show_workloads
 
         code = show_workloads(
             workloads,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import GrngError, suggest
-from grng_cli.report_options import FORMATS
+from grng_cli.options.report import FORMATS
 
 if TYPE_CHECKING:
-    from grng.experiments.claim_verdicts import JudgedClaim
-    from grng.experiments.expectations import Outcome
+    from grng.experiments.claims.expectations import Outcome
+    from grng.experiments.claims.verdicts import JudgedClaim
     from grng.report.overall import Overall
     from grng.report.tables import Table
     from grng.report.workloads import Workloads
@@ -61,7 +61,7 @@ class Loaded:
     @property
     def exit_code(self) -> int:
         """What tables and expectations come to."""
-        from grng_cli.compare_summary import exit_code
+        from grng_cli.summaries.compare import exit_code
 
         return exit_code(list(self.tables.values()), [one for of_one in self.outcomes.values() for one in of_one])
 
@@ -118,8 +118,8 @@ def load(
     Raises:
         GrngError: A directory holds no run, or something asked for does not fit the runs.
     """
-    from grng.experiments.claim_verdicts import judge_on_workloads
-    from grng.experiments.expectations import parse
+    from grng.experiments.claims.expectations import parse
+    from grng.experiments.claims.verdicts import judge_on_workloads
     from grng.experiments.questions import questions_of
     from grng.report.overall import over_workloads
     from grng.report.tables import summarise
@@ -155,8 +155,8 @@ def written(loaded: Loaded, name: str) -> str:
 
 def document(loaded: Loaded) -> dict[str, Any]:
     """Return the document that `--json` prints."""
-    from grng_cli.compare_summary import table_document
-    from grng_cli.workloads_summary import workloads_document
+    from grng_cli.summaries.compare import table_document
+    from grng_cli.summaries.workloads import workloads_document
 
     if loaded.overall is not None:
         return workloads_document(
@@ -167,9 +167,9 @@ def document(loaded: Loaded) -> dict[str, Any]:
 
 
 def _markdown(loaded: Loaded) -> str:
-    from grng.experiments.claim_report import claims_markdown
+    from grng.experiments.claims.report import claims_markdown
     from grng.report.export import to_markdown
-    from grng_cli.workloads_summary import workloads_markdown
+    from grng_cli.summaries.workloads import workloads_markdown
 
     if loaded.overall is not None:
         return workloads_markdown(loaded.tables, loaded.overall, loaded.judged if loaded.has_claims else {})

@@ -60,8 +60,8 @@ def _name(loaded: Loaded, name: str) -> str:
 
 
 def _claims(loaded: Loaded) -> list[Grid | Prose]:
-    from grng.experiments.claim_report import claim_columns, claim_remarks
-    from grng.experiments.claim_workloads import detail_columns, verdict_columns, workload_claim_remarks
+    from grng.experiments.claims.report import claim_columns, claim_remarks
+    from grng.experiments.claims.workloads import detail_columns, verdict_columns, workload_claim_remarks
     from grng.report.html.blocks import Prose, grid_of
 
     if not loaded.has_claims:
@@ -131,7 +131,7 @@ def write_format(
         GrngError: A directory holds no run, something asked for does not fit the runs, or the file cannot be written.
     """
     from grng.runs.files import atomic_write_text
-    from grng_cli.compare_summary import check_files
+    from grng_cli.summaries.compare import check_files
 
     place = place_of(kind, output, directories)
     check_files(place)

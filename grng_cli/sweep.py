@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grng_cli import (
-    data_options,
-    diagnostics_options,
-    model_options,
-    options,
-    pool_options,
-    report_options,
-    sensitivity_options,
-    sweep_options,
-    terminal_options,
-    training_options,
-)
+from grng_cli.options import common as options
+from grng_cli.options import data as data_options
+from grng_cli.options import diagnostics as diagnostics_options
+from grng_cli.options import model as model_options
+from grng_cli.options import pool as pool_options
+from grng_cli.options import report as report_options
+from grng_cli.options import sensitivity as sensitivity_options
+from grng_cli.options import sweep as sweep_options
+from grng_cli.options import terminal as terminal_options
+from grng_cli.options import training as training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
-    from grng.experiments.sweep_plan import PreparedSweep
-    from grng.experiments.sweep_summary import Summary
+    from grng.experiments.sweeps.plan import PreparedSweep
+    from grng.experiments.sweeps.summary import Summary
 
 RUN_FAILED = 1
 
@@ -154,7 +152,7 @@ def sweep(
             dry_run=dry_run,
         ),
     ]
-    from grng_cli.compare_summary import check_files
+    from grng_cli.summaries.compare import check_files
 
     check_files(markdown)
     printer = Output(json_only=json, quiet=quiet, progress=not no_progress)
@@ -166,7 +164,7 @@ def sweep(
     for line in prepared.notes:
         printer.chatter(line)
     if dry_run:
-        from grng_cli.sweep_summary import describe
+        from grng_cli.summaries.sweep import describe
 
         describe(prepared, printer)
         return
@@ -177,7 +175,7 @@ def sweep(
     summary = _run(prepared, printer, rerun=rerun)
     if isinstance(summary, int):
         raise typer.Exit(summary)
-    from grng_cli.sweep_summary import show, write_markdown
+    from grng_cli.summaries.sweep import show, write_markdown
 
     show(summary, printer)
     if plot:
@@ -204,16 +202,16 @@ def _prepare(
     download: bool,
 ) -> "PreparedSweep":
     """Check everything before anything runs; meanwhile the fork server loads torch."""
-    from grng.experiments.sweep_config import SweepConfig
+    from grng.experiments.sweeps.config import SweepConfig
     from grng_cli.sources import load, located
 
     loaded = load(SweepConfig, flags, configs=configs, smoke="sweep/smoke" if smoke else None, sets=sets, opts=opts)
     if start_workers and loaded.config.pool.engine == "local":
-        from grng.experiments.server import start_early
+        from grng.experiments.pool.server import start_early
 
         start_early()
 
-    from grng.experiments.sweep_plan import prepare
+    from grng.experiments.sweeps.plan import prepare
 
     with located(loaded):
         return prepare(loaded.config, locate=loaded.locate, download=download)
@@ -221,10 +219,10 @@ def _prepare(
 
 def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary | int":
     """Do the trials, showing progress; return what came of them, or the exit code when stopped."""
-    from grng.experiments.sweep import sweep as run_sweep
+    from grng.experiments.sweeps.sweep import sweep as run_sweep
     from grng.training.errors import Interrupted
+    from grng_cli.live.sweep_progress import SweepProgress
     from grng_cli.stopping import how_stopped, terminate_as_interrupt
-    from grng_cli.sweep_progress import SweepProgress
 
     progress = SweepProgress(printer, prepared)
     try:

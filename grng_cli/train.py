@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grng_cli import (
-    data_options,
-    diagnostics_options,
-    model_options,
-    options,
-    processes,
-    terminal_options,
-    training_options,
-)
+from grng_cli import processes
+from grng_cli.options import common as options
+from grng_cli.options import data as data_options
+from grng_cli.options import diagnostics as diagnostics_options
+from grng_cli.options import model as model_options
+from grng_cli.options import terminal as terminal_options
+from grng_cli.options import training as training_options
 from grng_cli.output import Output
 
 if TYPE_CHECKING:
@@ -179,8 +177,8 @@ def _run(config: "RunConfig", directory: Path, printer: Output, *, rerun: bool, 
     """Train, showing progress and what came of it; return the exit code."""
     from grng.training.errors import Interrupted, Terminated
     from grng.training.events import RunEnded
-    from grng_cli.train_progress import TrainProgress
-    from grng_cli.train_summary import show
+    from grng_cli.live.train_progress import TrainProgress
+    from grng_cli.summaries.train import show
     from grng_cli.wording import command
 
     train_run = processes.trainer_of(config)

@@ -15,13 +15,13 @@ Made from the docstrings. What is in `grng` itself is imported by `from grng imp
 NAMES: Mapping[str, tuple[str, ...]] = {
     "Running": (
         "grng.training.trainer.train",
-        "grng.experiments.workloads.compare",
-        "grng.experiments.sweep.sweep",
+        "grng.experiments.workloads.compare.compare",
+        "grng.experiments.sweeps.sweep.sweep",
     ),
     "Results": (
         "grng.experiments.compare.Comparison",
-        "grng.experiments.workloads.Comparisons",
-        "grng.experiments.sweep_summary.Summary",
+        "grng.experiments.workloads.compare.Comparisons",
+        "grng.experiments.sweeps.summary.Summary",
         "grng.report.load.load_experiment",
         "grng.report.workloads.load_workloads",
         "grng.report.tables.summarise",
@@ -54,8 +54,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 WITH_INHERITED = (
     "grng.experiments.compare.Comparison",
-    "grng.experiments.workloads.Comparisons",
-    "grng.experiments.sweep_summary.Summary",
+    "grng.experiments.workloads.compare.Comparisons",
+    "grng.experiments.sweeps.summary.Summary",
 )
 """Classes whose `table` and `plot` stand in a class that they share."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from reference_text import cell, escaped, table
 
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweeps.config import SweepConfig
 from grng.runs.config import RunConfig
 from grng.runs.loading import json_schema
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grng.experiments.local import LocalExecutor
-from grng.experiments.slots import share_out, usable_cores
+from grng.experiments.pool.local import LocalExecutor
+from grng.experiments.pool.slots import share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
 from grng.runs.result import RunResult
 

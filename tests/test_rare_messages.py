@@ -125,7 +125,7 @@ def test_what_peft_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_records_that_cannot_be_read(tmp_path: Path) -> None:
     from grng.experiments.record import read_record
-    from grng.experiments.sweep_record import check_folder
+    from grng.experiments.sweeps.record import check_folder
 
     (tmp_path / "experiment.yaml").write_text("optimizers: 3")
     with pytest.raises(RunDirectoryError, match="that this grng can read"):
@@ -136,8 +136,8 @@ def test_records_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_spaces_and_rows_of_a_form_that_there_is_not() -> None:
-    from grng.experiments.space_grammar import _choice
     from grng.experiments.specs import parse_spec
+    from grng.experiments.sweeps.space_grammar import _choice
 
     with pytest.raises(GrngError, match="a mapping cannot be chosen"):
         _choice([{"a": 1}], "space.lr")
@@ -148,7 +148,7 @@ def test_spaces_and_rows_of_a_form_that_there_is_not() -> None:
 def test_trials_that_another_process_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from contextlib import nullcontext
 
-    from grng.experiments import sweep
+    from grng.experiments.sweeps import sweep
 
     busy = SimpleNamespace(locked=nullcontext, in_use=lambda: True)
     monkeypatch.setattr(sweep, "_store", lambda prepared: busy)

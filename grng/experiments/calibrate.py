@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grng.errors import GrngError
-from grng.experiments.executor import EventHandler, Executor, InProcessExecutor
-from grng.experiments.local import LocalExecutor
 from grng.experiments.plan import with_steps
+from grng.experiments.pool.executor import EventHandler, Executor, InProcessExecutor
+from grng.experiments.pool.local import LocalExecutor
+from grng.experiments.pool.slots import Slot
 from grng.experiments.record import Calibration, read_record
-from grng.experiments.slots import Slot
 from grng.runs.config import RunConfig
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from grng.experiments import preflight
 from grng.experiments.calibrate import Measured, calibrate
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.compare_record import record_of
-from grng.experiments.executor import Executor
 from grng.experiments.gathering import Gathering, RunEvent
 from grng.experiments.in_notebook import ComparisonInNotebook
 from grng.experiments.machine import are_here, check_budget, check_place, executor_for, slots_for, with_threads
 from grng.experiments.plan import PlannedRun, check_directory, directory_of, plan, rows
+from grng.experiments.pool.executor import Executor
+from grng.experiments.pool.slots import Slot
 from grng.experiments.record import Calibration, read_record
-from grng.experiments.slots import Slot
-from grng.experiments.sweep_plan import PreparedSweep
-from grng.experiments.tuning import check_target, expected, tune, with_known_target
-from grng.experiments.tuning_config import TuneConfig
-from grng.experiments.tuning_plan import at_probe, check_tune, placed, sweeps_of
+from grng.experiments.sweeps.plan import PreparedSweep
+from grng.experiments.tuning.config import TuneConfig
+from grng.experiments.tuning.plan import at_probe, check_tune, placed, sweeps_of
+from grng.experiments.tuning.tune import check_target, expected, tune, with_known_target
 from grng.runs.index import RunIndex
 from grng.runs.schema import Locate
 

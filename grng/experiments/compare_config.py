@@ -20,13 +20,13 @@ from pydantic_core import PydanticCustomError
 
 from grng.errors import GrngError, suggest
 from grng.experiments.budget import BudgetConfig
-from grng.experiments.claim_config import ClaimConfig, PlanningConfig, Share
-from grng.experiments.pool_config import PoolConfig
+from grng.experiments.claims.config import ClaimConfig, PlanningConfig, Share
+from grng.experiments.pool.config import PoolConfig
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
-from grng.experiments.tuned import SIGN, read_tuning, short_label, split_name
-from grng.experiments.tuning_config import TuneConfig
-from grng.experiments.tuning_seeds import is_tuning_seed
-from grng.experiments.workload_config import WorkloadConfig, check_workloads, completed, expanded
+from grng.experiments.sweeps.tuning_seeds import is_tuning_seed
+from grng.experiments.tuning.config import TuneConfig
+from grng.experiments.tuning.tuned import SIGN, read_tuning, short_label, split_name
+from grng.experiments.workloads.config import WorkloadConfig, check_workloads, completed, expanded
 from grng.report.asked import check_columns, parse_columns
 from grng.runs.schema import InputPath, Label, Name, Section, Seed
 from grng.runs.sections import (

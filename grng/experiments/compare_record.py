@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from grng.experiments.record import Calibration, Record, read_record
-from grng.experiments.tuning_record import tunings_of
+from grng.experiments.tuning.record import tunings_of
 
 if TYPE_CHECKING:
     from grng.experiments.compare import Prepared

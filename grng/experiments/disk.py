@@ -14,9 +14,9 @@ from grng.experiments.estimate import disk_bytes
 from grng.experiments.plan import plan, rows
 from grng.experiments.preflight import undownloading
 from grng.experiments.record import read_record
-from grng.experiments.sweep_plan import PreparedSweep
-from grng.experiments.trials import read_trials
-from grng.experiments.tuning import expected, trials_ahead
+from grng.experiments.sweeps.plan import PreparedSweep
+from grng.experiments.sweeps.trials import read_trials
+from grng.experiments.tuning.tune import expected, trials_ahead
 from grng.runs.config import RunConfig
 from grng.runs.index import RunIndex
 

@@ -11,12 +11,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from grng.errors import DirectoryInUseError
-from grng.experiments.elsewhere import RunsElsewhere, ended_elsewhere
-from grng.experiments.executor import Executor
 from grng.experiments.machine import with_threads
 from grng.experiments.plan import PlannedRun
-from grng.experiments.reuse import reused_event
-from grng.experiments.slots import Slot
+from grng.experiments.pool.elsewhere import RunsElsewhere, ended_elsewhere
+from grng.experiments.pool.executor import Executor
+from grng.experiments.pool.reuse import reused_event
+from grng.experiments.pool.slots import Slot
 
 if TYPE_CHECKING:
     from grng.runs.result import RunResult

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from grng.errors import GrngError
-from grng.experiments.executor import Executor, InProcessExecutor
-from grng.experiments.local import LocalExecutor
-from grng.experiments.pool_config import PoolConfig
-from grng.experiments.ray_slots import check_cluster, cluster_slots
-from grng.experiments.slots import Slot, share_out, usable_cores, visible_gpus
+from grng.experiments.on_ray.slots import check_cluster, cluster_slots
+from grng.experiments.pool.config import PoolConfig
+from grng.experiments.pool.executor import Executor, InProcessExecutor
+from grng.experiments.pool.local import LocalExecutor
+from grng.experiments.pool.slots import Slot, share_out, usable_cores, visible_gpus
 from grng.runs.config import RunConfig
 from grng.runs.config import replace as replace_config
 from grng.runs.schema import Locate
@@ -121,7 +121,7 @@ def are_here(slots: Sequence[Slot], pool: PoolConfig) -> bool:
 def executor_for(slots: Sequence[Slot], pool: PoolConfig) -> Executor:
     """Return what runs go on: processes on the slots, or a cluster; without slots they are done in this process."""
     if pool.engine == "ray":
-        from grng.experiments.ray_executor import RayExecutor
+        from grng.experiments.on_ray.executor import RayExecutor
 
         return RayExecutor(slots, timeout=pool.timeout)
     return LocalExecutor(slots, timeout=pool.timeout) if slots else InProcessExecutor()

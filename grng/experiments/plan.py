@@ -57,10 +57,10 @@ def rows(compare: CompareConfig, *, locate: Locate | None = None) -> dict[str, R
     Raises:
         ConfigError: With every problem of every row.
         GrngError: The reference does not take part.
-        ValueError: The comparison has workloads: `grng.experiments.workloads.split` makes one comparison of each.
+        ValueError: The comparison has workloads: `workloads.compare.split` makes one comparison of each.
     """
     if compare.workloads:
-        raise ValueError("rows: several workloads have rows each: use grng.experiments.workloads.split")
+        raise ValueError("rows: several workloads have rows each: use grng.experiments.workloads.compare.split")
     resolved: dict[str, RunConfig] = {}
     problems: dict[str, GrngError] = {}
     budget = compare.training

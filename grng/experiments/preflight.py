@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from grng.data import dataset_info, is_door
 from grng.errors import GrngError
-from grng.experiments.slots import usable_cores
+from grng.experiments.pool.slots import usable_cores
 from grng.runs.config import RunConfig, replace
 
 if TYPE_CHECKING:

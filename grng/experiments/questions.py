@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
-from grng.experiments.claim_config import ClaimConfig
-from grng.experiments.claims import Claim, parse_claim, parse_claims
+from grng.experiments.claims.config import ClaimConfig
+from grng.experiments.claims.statements import Claim, parse_claim, parse_claims
 from grng.experiments.record import Record, read_record
 from grng.report.records import Run
 from grng.statistics import IntervalKind

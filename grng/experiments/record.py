@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grng._version import __version__
 from grng.errors import RunDirectoryError
-from grng.experiments.claim_config import ClaimConfig
+from grng.experiments.claims.config import ClaimConfig
 from grng.report.tuning import RowTuning
 from grng.runs.files import atomic_write_text, explain_os_errors
 from grng.statistics import IntervalKind

@@ -1,8 +1,8 @@
 """The processes that train one run together: who they are, what they agree on, and which of them writes.
 
-They are started by torchrun, or by `grng.experiments.launch`, which sets the same variables; gloo carries what is on
-the CPU, NCCL what is on GPUs. The first of them, the leader, holds the claim on the run directory, writes all files and
-has the listeners; the others do the same steps and say nothing.
+They are started by torchrun, or by `grng.experiments.pool.launch`, which sets the same variables; gloo carries what is
+on the CPU, NCCL what is on GPUs. The first of them, the leader, holds the claim on the run directory, writes all files
+and has the listeners; the others do the same steps and say nothing.
 """
 
 from __future__ import annotations
@@ -286,7 +286,8 @@ def _other_number(asked: int, place: Place | None) -> GrngError:
         return GrngError(
             f"{asked} processes are asked for, and this is one.",
             where="machine.processes",
-            hint=f"Start it by `grng train --processes {asked}`, by torchrun, or by grng.experiments.launch.launch.",
+            hint=f"Start it by `grng train --processes {asked}`, by torchrun, or by "
+            "grng.experiments.pool.launch.launch.",
         )
     return GrngError(
         f"{asked} processes are asked for, and {place.size} were started.",

@@ -48,8 +48,8 @@ def train(
     bit as if nothing had happened. Global state (random generators, threads, torch's switches, signal handlers) is
     left as it was.
 
-    Under torchrun, or as started by `grng.experiments.launch.launch`, all processes call it: each trains on its part of
-    every batch, the first one writes and has the listeners.
+    Under torchrun, or as started by `grng.experiments.pool.launch.launch`, all processes call it: each trains on its
+    part of every batch, the first one writes and has the listeners.
 
     Args:
         config: The run; resolved here if it is not.

@@ -119,7 +119,7 @@ class Line:
 def _start_of_python() -> float:
     """Return the seconds that a fork server takes now until it can notice anything."""
     begun = time.monotonic()
-    code = "from multiprocessing.forkserver import main; import grng.experiments.server"
+    code = "from multiprocessing.forkserver import main; import grng.experiments.pool.server"
     subprocess.run([sys.executable, "-B", "-c", code], check=True)
     return time.monotonic() - begun
 

@@ -133,7 +133,7 @@ def test_a_model_that_cannot_be_measured_is_refused_before_anything_is_written(
 
 
 def test_the_shell_completes_their_names() -> None:
-    from grng_cli.diagnostics_options import complete_columns, complete_diagnostics
+    from grng_cli.options.diagnostics import complete_columns, complete_diagnostics
 
     assert [name for name, _ in complete_diagnostics("grad_norm,hess")] == [
         "grad_norm,hessian_max",

@@ -11,7 +11,7 @@ import pytest
 from grng.data.registry import list_datasets
 from grng.optim.registry import OptimizerInfo
 from grng.optimizers import hyperparameters, list_optimizers
-from grng_cli.optimizer_page import NEEDS, plain
+from grng_cli.summaries.optimizer_page import NEEDS, plain
 from tests.cli.conftest import Call
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

@@ -19,8 +19,8 @@ import pyte
 import pytest
 from rich.console import Console
 
-from grng_cli.live_table import render
-from grng_cli.run_board import Board
+from grng_cli.live.live_table import render
+from grng_cli.live.run_board import Board
 from tests.cli.killing import COMPARE, SWEEP, TUNE
 
 LONG = "ring[rho=0.1,damping=0.01,kl_clip=0.001,momentum=0.9]"
@@ -156,8 +156,8 @@ class Watched:
 
 PLAYED = """
 import sys, time
-from grng_cli.run_board import Board
-from grng_cli.live_table import LiveTable
+from grng_cli.live.run_board import Board
+from grng_cli.live.live_table import LiveTable
 from grng_cli.output import Output
 
 output, board = Output(), Board(2)

@@ -126,7 +126,7 @@ def test_the_completion_script_can_be_shown(shell: str) -> None:
 
 
 def test_the_shell_completes_the_last_optimizer_of_a_list() -> None:
-    from grng_cli.options import complete_optimizers
+    from grng_cli.options.common import complete_optimizers
 
     assert complete_optimizers("adamw,r") == ["adamw,ring", "adamw,reng", "adamw,r-kalman"]
     assert complete_optimizers("sop") == ["sophia-g", "sophia-h"]

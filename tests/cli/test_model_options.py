@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from grng.errors import GrngError
 from grng.training.checkpoint import save_checkpoint
-from grng_cli.model_options import parse_lora
+from grng_cli.options.model import parse_lora
 from tests.cli.conftest import TINY, Call, snapshot
 
 LINE = ("train", *TINY, "--threads", 1, "--no-tensorboard", "--output", "x")

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from grng.experiments.objectives import RunOutcome
 from grng.experiments.plan import PlannedRun
-from grng.experiments.trials import Trial
+from grng.experiments.sweeps.objectives import RunOutcome
+from grng.experiments.sweeps.trials import Trial
 from grng.runs.config import RunConfig
 from grng.training.events import EpochDone, Evaluated, RunEnded, RunStarted, StepDone
-from grng_cli import compare_progress
-from grng_cli.compare_progress import CompareProgress
+from grng_cli.live import compare_progress
+from grng_cli.live.compare_progress import CompareProgress
+from grng_cli.live.sweep_progress import BestSoFar
+from grng_cli.live.train_progress import TrainProgress
 from grng_cli.output import Output
-from grng_cli.sweep_progress import BestSoFar
-from grng_cli.train_progress import TrainProgress
 from tests.report.factory import make_result
 
 LABEL = "ring[rho=0.1,damping=0.01,kl_clip=0.001,momentum=0.9,curvature_interval=10]"

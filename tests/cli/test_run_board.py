@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grng_cli.run_board import Board
+from grng_cli.live.run_board import Board
 
 
 class Clock:

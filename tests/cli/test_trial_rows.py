@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from grng.experiments.elsewhere import RunsElsewhere, RunTaken
-from grng.experiments.local import WorkerDied
-from grng.experiments.objectives import RunOutcome
-from grng.experiments.trials import Trial
+from grng.experiments.pool.elsewhere import RunsElsewhere, RunTaken
+from grng.experiments.pool.local import WorkerDied
+from grng.experiments.sweeps.objectives import RunOutcome
+from grng.experiments.sweeps.trials import Trial
 from grng.training.events import RunEnded
-from grng_cli.run_board import Board
-from grng_cli.trial_rows import TrialRows
+from grng_cli.live.run_board import Board
+from grng_cli.live.trial_rows import TrialRows
 from tests.cli.test_progress import evaluated, started, step
 from tests.report.factory import make_result
 

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweeps.config import SweepConfig
 from grng.runs.config import RunConfig
 from grng.runs.loading import load_config
 from grng.runs.shipped import find_config

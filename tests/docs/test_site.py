@@ -16,7 +16,7 @@ import yaml
 
 import grng
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.sweep_config import SweepConfig
+from grng.experiments.sweeps.config import SweepConfig
 from grng.runs.config import RunConfig
 from grng_cli.main import app
 from tests.docs.pages import DOCS, ROOT
@@ -114,4 +114,4 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_site(tmp_path: Pat
     api = (tmp_path / "reference" / "api.html").read_text(encoding="utf-8")
     assert 'id="grng.optim.ring.RING"' in api
     assert 'id="grng.experiments.compare.Comparison.table"' in api
-    assert 'id="grng.experiments.sweep_summary.Summary.plot"' in api
+    assert 'id="grng.experiments.sweeps.summary.Summary.plot"' in api

@@ -47,7 +47,7 @@ def _cluster() -> Iterator[TwoNodes]:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from ray.cluster_utils import Cluster
 
-    from grng.experiments.ray_cluster import load_ray
+    from grng.experiments.on_ray.cluster import load_ray
 
     ray = load_ray()
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -11,10 +11,10 @@ import pytest
 
 from grng.experiments.compare import compare, prepare
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.local import WorkerDied
+from grng.experiments.on_ray.executor import RayExecutor
 from grng.experiments.plan import PlannedRun
-from grng.experiments.pool_config import PoolConfig
-from grng.experiments.ray_executor import RayExecutor
+from grng.experiments.pool.config import PoolConfig
+from grng.experiments.pool.local import WorkerDied
 from grng.runs.result import RunResult
 from tests.engines import runners
 from tests.engines.conftest import TwoNodes

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from grng.errors import GrngError, RunDirectoryError
-from grng.experiments.local import Cancelled, WorkerDied
-from grng.experiments.pool_config import PoolConfig
-from grng.experiments.ray_cluster import connect
-from grng.experiments.ray_executor import RayExecutor
-from grng.experiments.ray_slots import check_cluster, cluster_slots
-from grng.experiments.ray_task import Printed
-from grng.experiments.slots import Slot
+from grng.experiments.on_ray.cluster import connect
+from grng.experiments.on_ray.executor import RayExecutor
+from grng.experiments.on_ray.slots import check_cluster, cluster_slots
+from grng.experiments.on_ray.task import Printed
+from grng.experiments.pool.config import PoolConfig
+from grng.experiments.pool.local import Cancelled, WorkerDied
+from grng.experiments.pool.slots import Slot
 from grng.runs.result import RunResult
 from grng.runs.sections import MachineConfig
 from tests.engines import runners

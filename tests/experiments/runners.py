@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grng.errors import GrngError
-from grng.experiments.executor import EventHandler
+from grng.experiments.pool.executor import EventHandler
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
 

@@ -13,9 +13,9 @@ from grng.experiments import disk
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.disk import free_bytes, needed_by_comparisons, needed_by_sweep, written_bytes
 from grng.experiments.estimate import disk_bytes
-from grng.experiments.sweep_config import SweepConfig
-from grng.experiments.sweep_plan import prepare as prepare_sweep
-from grng.experiments.workloads import prepare_workloads
+from grng.experiments.sweeps.config import SweepConfig
+from grng.experiments.sweeps.plan import prepare as prepare_sweep
+from grng.experiments.workloads.compare import prepare_workloads
 from grng.optimizers import list_optimizers
 from grng.runs.config import RunConfig, resolve
 from grng.training.trainer import train

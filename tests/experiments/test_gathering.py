@@ -11,10 +11,10 @@ import pytest
 
 from grng.errors import DirectoryInUseError, RunDirectoryError
 from grng.experiments import gathering
-from grng.experiments.elsewhere import RunsElsewhere
-from grng.experiments.executor import EventHandler, Executor
 from grng.experiments.gathering import Gathering
 from grng.experiments.plan import PlannedRun
+from grng.experiments.pool.elsewhere import RunsElsewhere
+from grng.experiments.pool.executor import EventHandler, Executor
 from grng.runs.config import RunConfig
 from grng.runs.identity import run_id
 from grng.runs.result import RunResult

@@ -7,7 +7,7 @@ import pytest
 from grng.errors import GrngError
 from grng.experiments import machine
 from grng.experiments.machine import slots_for
-from grng.experiments.pool_config import PoolConfig
+from grng.experiments.pool.config import PoolConfig
 from grng.runs.sections import MachineConfig
 
 

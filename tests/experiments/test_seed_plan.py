@@ -12,8 +12,8 @@ from grng.errors import GrngError
 from grng.experiments.compare import Prepared
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.estimate import Estimate
+from grng.experiments.pool.slots import Slot
 from grng.experiments.seed_plan import SeedPlan, check_planning, plan_seeds
-from grng.experiments.slots import Slot
 from grng.runs.loading import load_config
 from grng.statistics import seeds_for_power, seeds_needed
 from tests.report.factory import make_experiment, make_run

@@ -9,7 +9,7 @@ from typing import Any
 
 from grng.experiments.compare import Comparison, Prepared, compare, prepare
 from grng.experiments.compare_config import CompareConfig
-from grng.experiments.executor import InProcessExecutor
+from grng.experiments.pool.executor import InProcessExecutor
 from grng.runs.config import RunConfig
 from grng.runs.identity import run_id
 from grng.runs.loading import dump_yaml

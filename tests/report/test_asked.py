@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from grng.errors import UnknownNameError
-from grng.experiments.expectations import parse
+from grng.experiments.claims.expectations import parse
 from grng.report.asked import check_columns, heading, parse_columns
 from grng.report.columns import display_columns
 from grng.report.export import to_csv, to_json, to_markdown

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grng.report.replayed import Replayed, agreeing_digits, compare_runs
-from grng_cli.replay_summary import verdict
+from grng_cli.summaries.replay import verdict
 from tests.report.factory import make_result
 
 LINES: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ import pytest
 
 from grng.errors import GrngError, UnknownNameError
 from grng.experiments.compare import Comparison
-from grng.experiments.workloads import Comparisons
+from grng.experiments.workloads.compare import Comparisons
 from grng.report.load import load_experiment
 from grng.report.notebook.curves import RunCurve, mean_curve, read_curves
 from tests.report.factory import make_experiment, make_run, place, write_plan

@@ -1,0 +1,1 @@
+"""Statements about results: `claims:` and `--expect`, their grammar and their verdicts."""

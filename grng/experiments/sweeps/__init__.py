@@ -1,0 +1,1 @@
+"""`grng sweep`: what is searched, by whom, which trial was best."""

@@ -1,0 +1,286 @@
+"""The trials of a sweep on disk: Optuna's journal, shared by all processes that sweep into the same folder.
+
+A trial is one line of the journal when it begins, number and values at once. Whoever runs it holds the lock of its
+directory; the operating system lets go of it when the process ends, however it ends, so that a trial which runs and is
+held by nobody is taken up by the next process that looks, and its run directories go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from grng.errors import RunDirectoryError
+from grng.experiments.sweeps.objectives import RunOutcome, trial_status
+from grng.experiments.sweeps.samplers import distribution, from_optuna, quiet_optuna, to_optuna
+from grng.experiments.sweeps.spaces import Space
+from grng.runs.files import explain_os_errors
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "trials.log"
+FOLDER = "trials"
+LOCK = "sweep.lock"
+
+_STUDY = "sweep"
+_RUNS = "runs"
+
+Propose = Callable[[int, "Sequence[FrozenTrial]"], dict[str, Any]]
+"""Returns the values of the trial of a number, given the trials before it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Args:
+        number: From 0, in the order in which trials were begun.
+        values: What is tried, by name.
+        value: The objective; None while it runs.
+        runs: What came of its runs; empty while it runs.
+    """
+
+    number: int
+    values: dict[str, Any]
+    value: float | None
+    runs: tuple[RunOutcome, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its value."""
+        return self.value is not None
+
+    @property
+    def status(self) -> str:
+        """Running, finished, diverged or failed."""
+        return trial_status(self.runs) if self.ended else "running"
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """The mean validation accuracy of its runs; None where one has none."""
+        found = [run.val_accuracy for run in self.runs]
+        known = [value for value in found if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A trial that this process is to run.
+
+    Args:
+        trial: The trial.
+        claim: Held while it runs.
+        resumed: Whether another process, or an earlier call, had begun it.
+    """
+
+    trial: Trial
+    claim: FileLock
+    resumed: bool
+
+
+class TrialStore:
+    """The trials of one sweep.
+
+    Args:
+        folder: The sweep's directory; it exists.
+        space: What is searched.
+        minimize: Whether small values are good.
+    """
+
+    def __init__(self, folder: Path, space: Space, *, minimize: bool) -> None:
+        self.folder = folder
+        self.space = space
+        self.minimize = minimize
+        self._ended: dict[int, Trial] = {}
+        # Of the operating system: a process that is killed holds it no longer. Optuna's own waits for 30 s then.
+        self._lock = FileLock(folder / LOCK, thread_local=False)
+        with self.locked():
+            self._mend()
+            self._study = self._open()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the journal, the summary and the best config."""
+        with explain_os_errors(self.folder):
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def directory(self, number: int) -> Path:
+        """Return where the runs of a trial go."""
+        return self.folder / FOLDER / f"{number:04d}"
+
+    def trials(self) -> list[Trial]:
+        """Return all trials, in the order of their numbers."""
+        with self.locked():
+            return [self._trial(stored) for stored in self._stored()]
+
+    def _trial(self, stored: FrozenTrial) -> Trial:
+        """Return a trial; one that has ended stays as it is."""
+        known = self._ended.get(stored.number)
+        if known is None:
+            known = _trial(stored, self.space)
+            if known.ended:
+                self._ended[stored.number] = known
+        return known
+
+    def take(self, total: int, propose: Propose) -> Taken | None:
+        """Take up a trial that its process left behind, else begin the next one; None: there is nothing to do.
+
+        Args:
+            total: Trials in all.
+            propose: Says what to try next.
+        """
+        with self.locked():
+            stored = self._stored()
+            for one in stored[:total]:
+                if not one.state.is_finished() and (claim := self._claim(one.number)) is not None:
+                    return Taken(_trial(one, self.space), claim, resumed=True)
+            number = len(stored)
+            if number >= total:
+                return None
+            values = propose(number, stored)
+            claim = self._claim(number)
+            if claim is None:  # somebody threw the journal away while trials ran
+                raise RunDirectoryError(
+                    "is in use by another process.", where=str(self.directory(number)), hint="Wait for it."
+                )
+            self._add(values)
+            return Taken(Trial(number, values, None, ()), claim, resumed=False)
+
+    def finish(self, number: int, value: float, runs: Sequence[RunOutcome]) -> Trial:
+        """Write down what came of a trial."""
+        with self.locked(), quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
+            (one,) = [stored for stored in self._stored() if stored.number == number]
+            self._study._storage.set_trial_user_attr(one._trial_id, _RUNS, [run.stored() for run in runs])
+            self._study.tell(number, value)
+        return Trial(number, from_optuna(self.space, one.params), value, tuple(runs))
+
+    def in_use(self) -> bool:
+        """Return whether a process is running one of the trials."""
+        for number in range(len(self._stored())):
+            claim = self._claim(number)
+            if claim is None:
+                return True
+            claim.release()
+        return False
+
+    def _claim(self, number: int) -> FileLock | None:
+        directory = self.directory(number)
+        with explain_os_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            claim = FileLock(directory / "claim.lock", timeout=0, thread_local=False)
+            try:
+                claim.acquire()
+            except Timeout:
+                return None
+        return claim
+
+    def _open(self) -> Study:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        path = self.folder / JOURNAL
+        with quiet_optuna(), explain_os_errors(path):
+            try:
+                # no subclass of Optuna's, which is loaded here at the earliest
+                backend = JournalFileBackend(str(path), lock_obj=_Reentrant(self._lock))  # type: ignore[arg-type]
+                return optuna.create_study(
+                    storage=optuna.storages.JournalStorage(backend),
+                    study_name=_STUDY,
+                    direction="minimize" if self.minimize else "maximize",
+                    load_if_exists=True,
+                )
+            except (ValueError, KeyError, TypeError):
+                raise _damaged(path) from None
+
+    def _mend(self) -> None:
+        """Take off the end of a line that a machine which stopped did not write to its end."""
+        path = self.folder / JOURNAL
+        with explain_os_errors(path):
+            if not path.exists():
+                return
+            content = path.read_bytes()
+            if content and not content.endswith(b"\n"):
+                os.truncate(path, content.rfind(b"\n") + 1)
+
+    def _stored(self) -> list[FrozenTrial]:
+        with explain_os_errors(self.folder / JOURNAL):
+            return list(self._study.get_trials(deepcopy=False))
+
+    def _add(self, values: dict[str, Any]) -> None:
+        from optuna.trial import TrialState, create_trial
+
+        with quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.RUNNING,
+                    params=to_optuna(self.space, values),
+                    distributions={name: distribution(one) for name, one in self.space.items()},
+                )
+            )
+
+
+class _Reentrant:
+    """The store's lock as Optuna's journal asks for it; the store holds it already, mostly."""
+
+    def __init__(self, lock: FileLock) -> None:
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def remove_trials(folder: Path) -> None:
+    """Remove what earlier calls left of a sweep: `--rerun`."""
+    import shutil
+
+    with explain_os_errors(folder):
+        if (folder / FOLDER).exists():
+            shutil.rmtree(folder / FOLDER)
+        for name in (JOURNAL, "best.yaml", "sweep.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def read_trials(folder: Path, space: Space) -> list[Trial]:
+    """Return the trials in `folder` without writing anything, for a dry run."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    path = folder / JOURNAL
+    if not path.exists():
+        return []
+    with quiet_optuna(), explain_os_errors(path):
+        try:
+            study = optuna.load_study(
+                storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))), study_name=_STUDY
+            )
+            return [_trial(stored, space) for stored in study.get_trials(deepcopy=False)]
+        except (ValueError, KeyError, TypeError):
+            raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> RunDirectoryError:
+    return RunDirectoryError(
+        "is damaged.", where=str(path), hint="Choose another --output, or start over with --rerun."
+    )
+
+
+def _trial(stored: FrozenTrial, space: Space) -> Trial:
+    runs = tuple(RunOutcome(**run) for run in stored.user_attrs.get(_RUNS, []))
+    value = stored.values[0] if stored.state.is_finished() and stored.values else None
+    return Trial(stored.number, from_optuna(space, stored.params), value, runs if value is not None else ())

@@ -1,0 +1,1 @@
+"""Several models and data sets in one comparison."""
