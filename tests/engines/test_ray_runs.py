@@ -19,7 +19,7 @@ from grng.runs.result import RunResult
 from grng.runs.sections import MachineConfig
 from tests.engines import runners
 from tests.engines.conftest import TwoNodes
-from tests.experiments.test_local import config
+from tests.experiments.pool.test_local import config
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
