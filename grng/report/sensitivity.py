@@ -31,7 +31,7 @@ class Point:
     Args:
         trial: Its number.
         values: What was tried, by name; numbers alone.
-        status: finished, diverged or failed.
+        status: finished, pruned, diverged or failed.
         value: The objective where it finished; infinity: a target that was never reached.
     """
 
@@ -69,12 +69,14 @@ class Cell:
         trials: How many there are.
         diverged: How many of them diverged.
         failed: How many failed.
+        pruned: How many were ended early.
     """
 
     value: float | None
     trials: int
     diverged: int
     failed: int
+    pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,10 @@ class SensitivityMap:
         if not cell.trials:
             return _EMPTY
         if cell.value is None:
-            return "div" if cell.diverged else "failed"
+            return "div" if cell.diverged else "failed" if cell.failed else "pruned"
         value = fixed(cell.value) if self.sweep.objective == "accuracy" else number(cell.value)
         value = "never" if math.isinf(cell.value) else value
-        counts = ((cell.diverged, "div"), (cell.failed, "failed"))
+        counts = ((cell.diverged, "div"), (cell.failed, "failed"), (cell.pruned, "pruned"))
         marks = ", ".join(f"{count} {what}" for count, what in counts if count)
         return f"{value}{'*' * ((row, column) == self.best)}{f' ({marks})' if marks else ''}"
 
@@ -229,7 +231,8 @@ def _cell(sweep: SweepPoints, points: Sequence[Point]) -> Cell:
     values = [point.value for point in points if point.value is not None]
     chosen = statistics.fmean if sweep.grid else min if sweep.minimize else max
     statuses = [point.status for point in points]
-    return Cell(chosen(values) if values else None, len(points), statuses.count("diverged"), statuses.count("failed"))
+    counts = (statuses.count(status) for status in ("diverged", "failed", "pruned"))
+    return Cell(chosen(values) if values else None, len(points), *counts)
 
 
 def _finite(value: float | None) -> float | None:

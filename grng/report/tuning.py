@@ -55,11 +55,13 @@ class RowTuning(BaseModel):
         objective: What the best trial is best in.
         tuning_seeds: Runs of a trial.
         finished: Trials whose runs all finished.
+        pruned: Trials that were ended early.
         diverged: Trials with a run that diverged.
         failed: Trials with a run that failed.
         values: The best values, by name.
         value: The objective of the best trial; None where it is infinite: the target was never reached.
         edges: Best values at an end of their range.
+        pruner: What ended trials early; none: nothing did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,16 +74,18 @@ class RowTuning(BaseModel):
     objective: str = "accuracy"
     tuning_seeds: int = 1
     finished: int = 0
+    pruned: int = 0
     diverged: int = 0
     failed: int = 0
     values: dict[str, Any] = Field(default_factory=dict)
     value: float | None = None
     edges: tuple[EdgeValue, ...] = ()
+    pruner: str = "none"
 
     @property
     def trials(self) -> int:
         """How many trials have ended."""
-        return self.finished + self.diverged + self.failed
+        return self.finished + self.pruned + self.diverged + self.failed
 
     @property
     def budget(self) -> str:
@@ -93,7 +97,8 @@ class RowTuning(BaseModel):
         """What was done in each trial, in words."""
         sampler = _SAMPLERS.get(self.sampler, self.sampler)
         objective = OBJECTIVES.get(self.objective, self.objective).removesuffix(", s")
-        return f"{sampler}, {objective}, {plural(self.tuning_seeds, 'tuning seed')} a trial"
+        pruned = "" if self.pruner == "none" else f", {self.pruned} ended early by the pruner {self.pruner}"
+        return f"{sampler}, {objective}, {plural(self.tuning_seeds, 'tuning seed')} a trial{pruned}"
 
 
 Tunings = Mapping[str, RowTuning]

@@ -145,7 +145,7 @@ def _read(directory: Path) -> _Trials | None:
 
 def _value(trial: Mapping[str, Any], *, maximise: bool) -> float:
     value = trial["value"]
-    if value is not None and trial["status"] == "finished":
+    if value is not None and trial["status"] in ("finished", "pruned"):
         return float(value)
     return 0.0 if maximise else math.inf
 

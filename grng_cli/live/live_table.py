@@ -42,7 +42,14 @@ _BELOW = 5
 
 _SEED = re.compile(r" seed \d+$")
 
-_STYLES = {"running": "cyan", "elsewhere": "magenta", "finished": "green", "diverged": "yellow", "failed": "red"}
+_STYLES = {
+    "running": "cyan",
+    "elsewhere": "magenta",
+    "finished": "green",
+    "pruned": "yellow",
+    "diverged": "yellow",
+    "failed": "red",
+}
 
 
 class LiveTable(AbstractContextManager["LiveTable"]):

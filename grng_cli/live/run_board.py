@@ -9,11 +9,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["waiting", "running", "elsewhere", "finished", "diverged", "failed"]
+State = Literal["waiting", "running", "elsewhere", "finished", "pruned", "diverged", "failed"]
 
 UNDER_WAY: tuple[State, ...] = ("running", "elsewhere")
-STATES: tuple[State, ...] = ("running", "elsewhere", "waiting", "finished", "diverged", "failed")
-ENDED: tuple[State, ...] = ("finished", "diverged", "failed")
+STATES: tuple[State, ...] = ("running", "elsewhere", "waiting", "finished", "pruned", "diverged", "failed")
+ENDED: tuple[State, ...] = ("finished", "pruned", "diverged", "failed")
 
 
 @dataclass

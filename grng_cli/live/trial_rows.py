@@ -46,7 +46,8 @@ class TrialRows:
     def look(self, trials: Sequence[Trial]) -> None:
         """Take in where the trials of other processes, and of earlier calls, stand."""
         for trial in trials:
-            if trial.number in self._taken or trial.number >= self._total:
+            # A run of this process that was pruned says of itself that it was interrupted.
+            if (trial.number in self._taken and trial.status != "pruned") or trial.number >= self._total:
                 continue
             outcomes = {run.seed: run for run in trial.runs}
             for seed in self._seeds:

@@ -92,6 +92,15 @@ TuningSeeds = Annotated[
         rich_help_panel=_SEARCH,
     ),
 ]
+Pruner = Annotated[
+    str | None,
+    typer.Option(
+        "--pruner",
+        help="End trials early that look bad: median, halving; default: none, since it favours fast starters.",
+        autocompletion=_starting_with("none", "median", "halving"),
+        rich_help_panel=_SEARCH,
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of what is tried; default: 0.", rich_help_panel=_SEARCH)]
 
 
@@ -101,6 +110,7 @@ def overrides(
     sampler: str | None,
     objective: str | None,
     tuning_seeds: int | None,
+    pruner: str | None,
     seed: int | None,
 ) -> list[tuple[str, Any, str]]:
     """Return (key, value, flag) of these options, as the other flags are listed.
@@ -114,6 +124,7 @@ def overrides(
         ("sampler", sampler, "--sampler"),
         ("objective", objective, "--objective"),
         ("tuning_seeds", tuning_seeds, "--tuning-seeds"),
+        ("pruner", pruner, "--pruner"),
         ("seed", seed, "--seed"),
     ]
 

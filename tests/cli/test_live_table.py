@@ -164,13 +164,15 @@ output, board = Output(), Board(2)
 runs = [f"{label} seed {seed}" for seed in range(int(sys.argv[1])) for label in ("sgd", "ring[rho=0.1,damping=0.01]")]
 for run in runs:
     board.add(run, run, "a", 20)
-with LiveTable(output, board):
+with LiveTable(output, board) as table:
     for number, run in enumerate(runs):
         board.start(run, 20)
         board.advance(run, 7, loss=0.5)
+        table.refresh()  # a busy machine may have no time for it by itself
         time.sleep(0.3 if number < 2 else 0)
         board.end(run, "diverged" if number == 1 else "finished", step=20, accuracy=0.6)
         output.chatter(f"{run}: " + 20 * "words ")
+        table.refresh()
         time.sleep(0.3 if number < 3 else 0)
 """
 

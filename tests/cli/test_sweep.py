@@ -208,3 +208,25 @@ def test_an_interrupt_saves_and_says_how_to_go_on(process: Start, workdir: Path,
     out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     assert "3 trials (3 finished)" in out
+
+
+@pytest.mark.slow
+def test_trials_that_look_bad_end_early_and_the_summary_says_so(tmp_path: Path, grng: Call) -> None:
+    directory = tmp_path / "x"
+    steps = ("--set", "training.steps=6", "--eval-every", 1, "--set", "space.lr=choice(0.03, 0.000001)")
+    line = (*LINE[:3], *TINY, *steps, "--trials", 14, "--pruner", "median", "--workers", 2, "--output", directory)
+    ran = grng(*line, "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    pruned = [one for one in document["trials"] if one["status"] == "pruned"]
+    assert pruned, "a learning rate of nothing is below the median"
+    assert document["counts"]["pruned"] == len(pruned)
+    assert "were ended early (pruner median)" in ran.err
+    for one in pruned:
+        (run,) = one["runs"]
+        left = RunResult.load(directory / "trials" / f"{one['trial']:04d}" / f"seed{run['seed']}" / "result.json")
+        assert left.status == "interrupted"
+        assert left.steps < 6
+        assert run["reason"].startswith("at step ")
+    again = grng(*line, "--json")
+    assert json.loads(again.out) == document, "they are not taken up again"

@@ -15,6 +15,7 @@ from grng.errors import GrngError
 from grng.experiments.pool.executor import EventHandler
 from grng.runs.config import RunConfig
 from grng.runs.result import RunResult
+from grng.training.errors import Interrupted
 
 
 def result_of(config: RunConfig, *, message: str | None = None, steps: int = 1) -> RunResult:
@@ -114,6 +115,33 @@ def wait_long(
     time.sleep(0.5)  # would see a second signal
     (directory / "signals").write_text(" ".join(map(str, received)))
     raise KeyboardInterrupt
+
+
+def until_told(
+    config: RunConfig, directory: Path, *, on_event: EventHandler, time_shared: bool, rerun: bool
+) -> RunResult:
+    """Go on until a request to stop, and save as training does; finish at once where that was done before."""
+    if (directory / "result.json").exists():
+        return result_of(config, steps=2)
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    on_event("going on")
+    deadline = time.monotonic() + 300
+    while not received and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # would see a second signal
+    save_interrupted(config, directory, message=f"{len(received)} signals")
+    raise AssertionError
+
+
+def save_interrupted(config: RunConfig, directory: Path, *, message: str = "", steps: int = 1) -> None:
+    """Leave what a run leaves that was told to stop, and raise what it raises."""
+    directory.mkdir(parents=True, exist_ok=True)
+    left = result_of(config, message=message, steps=steps).model_copy(
+        update={"status": "interrupted", "reason": "signal"}
+    )
+    left.save(directory / "result.json")
+    raise Interrupted("stopped", where=str(directory))
 
 
 def ignore_everything(

@@ -57,6 +57,8 @@ class Pool(Executor):
             future.set_exception(error)
         return future
 
+    def stop(self, directory: Path) -> None: ...
+
     def shutdown(self, *, cancel: bool = False) -> None: ...
 
 
@@ -157,6 +159,8 @@ class Slowly(Executor):
         while self.waiting:
             config, future = self.waiting.pop()
             future.set_result(runners.result_of(config))
+
+    def stop(self, directory: Path) -> None: ...
 
     def shutdown(self, *, cancel: bool = False) -> None: ...
 

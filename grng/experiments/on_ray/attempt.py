@@ -45,12 +45,14 @@ class Attempt:
         on_event: Receives its events, and a `Printed` for what it prints.
 
     Attributes:
+        directory: The run's.
         key: Its name in the mailbox.
         task: Ray's reference to it, once it is handed over.
         begun: Whether it has reported anything.
     """
 
     def __init__(self, directory: Path, on_event: EventHandler) -> None:
+        self.directory = directory
         self.key = uuid.uuid4().hex
         self.task: Any = None
         self.begun = threading.Event()

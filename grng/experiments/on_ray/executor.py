@@ -18,7 +18,7 @@ from grng.experiments.on_ray.cluster import ADDRESS, load_ray
 from grng.experiments.on_ray.task import Mailbox, do_run
 from grng.experiments.pool.deadline import Deadline
 from grng.experiments.pool.elsewhere import check_free
-from grng.experiments.pool.executor import EventHandler, Runner, run_training
+from grng.experiments.pool.executor import EventHandler, Runner, run_training, stopped_result
 from grng.experiments.pool.local import ATTEMPTS, STOP_SECONDS, Cancelled, WorkerDied
 from grng.experiments.pool.queued import QueuedExecutor, QueuedRun
 from grng.experiments.pool.slots import Slot
@@ -72,6 +72,10 @@ class RayExecutor(QueuedExecutor):
         """Queue a run; its directory has the same name on all machines."""
         return super().submit(config, directory.absolute(), on_event=on_event, rerun=rerun)
 
+    def stop(self, directory: Path) -> None:
+        """Have one run stop."""
+        super().stop(directory.absolute())
+
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what was submitted; with `cancel` every run is told to stop, once, and has the time to save."""
         if cancel:
@@ -105,6 +109,12 @@ class RayExecutor(QueuedExecutor):
             attempts = list(self._attempts.values())
         for attempt in attempts:
             self._cancel(attempt, force=force)
+
+    def _tell(self, directory: Path) -> None:
+        with self._lock:
+            attempts = [attempt for attempt in self._attempts.values() if attempt.directory == directory]
+        for attempt in attempts:
+            self._cancel(attempt, force=False)
 
     def _cancel(self, attempt: Attempt, *, force: bool) -> None:
         with contextlib.suppress(Exception):  # it has ended, or its machine has
@@ -162,6 +172,8 @@ class RayExecutor(QueuedExecutor):
                 raise Cancelled
             if isinstance(outcome, Done):
                 return outcome.result
+            if isinstance(outcome, Stopped):
+                return stopped_result(run.directory)
             if isinstance(outcome, Failed):
                 return run.failed(outcome.error, outcome.trace)
             if outcome.timed_out:
@@ -177,12 +189,12 @@ class RayExecutor(QueuedExecutor):
 
     def _attempt(
         self, attempt: Attempt, run: QueuedRun, slot: Slot, *, rerun: bool, seconds: float | None
-    ) -> Done | Failed | Lost:
+    ) -> Done | Failed | Stopped | Lost:
         arguments = (run.config, str(run.directory), self._runner, rerun, slot.time_shared, self._mailbox, attempt.key)
         with self._lock:
             attempt.task = self._task.remote(*arguments)
             self._attempts[attempt.key] = attempt
-            stopping = self._stopping
+            stopping = self._stopping or run.directory in self._told
         if stopping:
             self._cancel(attempt, force=False)
         try:
@@ -198,7 +210,7 @@ class RayExecutor(QueuedExecutor):
                 del self._attempts[attempt.key]
             attempt.close()
 
-    def _await(self, attempt: Attempt, seconds: float | None) -> Done | Failed | Lost:
+    def _await(self, attempt: Attempt, seconds: float | None) -> Done | Failed | Stopped | Lost:
         while seconds is not None and not attempt.begun.is_set():  # to wait for room in the cluster costs a run no time
             if self._ray.wait([attempt.task], timeout=TAKE_SECONDS)[0]:
                 break
@@ -208,6 +220,8 @@ class RayExecutor(QueuedExecutor):
 
         with Deadline(seconds, stop) as deadline:
             ending = ending_of(self._ray, attempt.task)
+        if isinstance(ending, Stopped) and attempt.directory in self._told:
+            return ending
         if deadline.passed and not isinstance(ending, Done | Failed):
             saved = "it saved itself" if isinstance(ending, Stopped) else "it may not have saved itself in time"
             reason = f"stopped after {self._timeout:g} s (--timeout); {saved}, and goes on when it is run again"

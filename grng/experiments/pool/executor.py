@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from grng.experiments.pool.failed import failure_event, is_users, record_failure
+from grng.experiments.pool.failed import failure_event, is_interrupt, is_users, record_failure
 
 if TYPE_CHECKING:
     from grng.runs.config import RunConfig
@@ -66,6 +66,13 @@ class Executor(ABC):
         """
 
     @abstractmethod
+    def stop(self, directory: Path) -> None:
+        """Have the run in `directory` save itself and stop, where it has been submitted and has not ended.
+
+        Its future then holds a result of status interrupted, and it goes on when it is submitted again.
+        """
+
+    @abstractmethod
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what was submitted; with `cancel`, drop what waits and have what runs save itself and stop."""
 
@@ -78,6 +85,13 @@ class Executor(ABC):
         self.shutdown(cancel=error is not None)
 
 
+def stopped_result(directory: Path) -> RunResult:
+    """Return the result that a run which was told to stop has left behind."""
+    from grng.runs.result import RunResult
+
+    return RunResult.load(directory / "result.json")
+
+
 def ignore_event(event: Any) -> None:
     """Do nothing with `event`."""
 
@@ -87,6 +101,11 @@ class InProcessExecutor(Executor):
 
     def __init__(self, *, runner: Runner = run_training) -> None:
         self._runner = runner
+        self._told_to_stop: Path | None = None
+
+    def stop(self, directory: Path) -> None:
+        """Have the present run stop, at its next event."""
+        self._told_to_stop = directory
 
     def submit(
         self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
@@ -94,10 +113,21 @@ class InProcessExecutor(Executor):
         """Run `config` now; an interrupt or a termination ends the caller too, any other error is the future's."""
         future: Future[RunResult] = Future()
         future.set_running_or_notify_cancel()
+        self._told_to_stop = None
+
+        def passed_on(event: Any) -> None:
+            (on_event or ignore_event)(event)
+            if self._told_to_stop == directory and not stopping:
+                stopping.append(True)
+                raise KeyboardInterrupt  # as Ctrl-C does: the run saves itself
+
+        stopping: list[bool] = []
         try:
-            result = self._runner(config, directory, on_event=on_event or ignore_event, time_shared=False, rerun=rerun)
+            result = self._runner(config, directory, on_event=passed_on, time_shared=False, rerun=rerun)
         except Exception as error:
-            if is_users(error):
+            if stopping and is_interrupt(error):
+                future.set_result(stopped_result(directory))
+            elif is_users(error):
                 future.set_exception(error)
             else:
                 result = record_failure(config, directory, traceback.format_exc())

@@ -21,6 +21,13 @@ def is_users(error: Exception) -> bool:
     return isinstance(error, GrngError) and not isinstance(error, RunFailed)
 
 
+def is_interrupt(error: Exception) -> bool:
+    """Return whether `error` says that the run was told to stop, and has saved itself."""
+    from grng.training.errors import Interrupted
+
+    return isinstance(error, Interrupted)
+
+
 def failure_event(result: RunResult) -> RunEnded:
     """Return the event that a run which crashed could not send."""
     from grng.training.events import RunEnded

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from grng.experiments.pool import server, worker
 from grng.experiments.pool.deadline import Deadline
-from grng.experiments.pool.executor import EventHandler, Runner, run_training
+from grng.experiments.pool.executor import EventHandler, Runner, run_training, stopped_result
 from grng.experiments.pool.queued import QueuedExecutor, QueuedRun
 from grng.experiments.pool.slots import Slot
 from grng.runs.kernel_kills import kernel_kills, rose
@@ -74,7 +74,8 @@ class LocalExecutor(QueuedExecutor):
         self._runner = runner
         self._timeout = timeout
         self._lock = threading.Lock()  # starting and reaping processes, and who runs
-        self._running: set[ForkServerProcess] = set()
+        self._running: dict[ForkServerProcess, Path] = {}
+        self._untold: set[Path] = set()  # to be told to stop once they have begun
         server.start_early()
         self._start_threads(slots)
 
@@ -95,6 +96,14 @@ class LocalExecutor(QueuedExecutor):
             already, self._stopping = self._stopping, True
         if not already:
             self._signal(STOP)
+
+    def _tell(self, directory: Path) -> None:
+        with self._lock:
+            process = next((process for process, there in self._running.items() if there == directory), None)
+            if process is None:
+                self._untold.add(directory)
+        if process is not None:
+            self._signal(STOP, process)
 
     def _signal(self, number: signal.Signals, only: ForkServerProcess | None = None) -> None:
         """Send a signal to every worker that has not been reaped, or to one of them."""
@@ -122,6 +131,8 @@ class LocalExecutor(QueuedExecutor):
                 raise Cancelled
             if isinstance(message, worker.Done):
                 return message.result
+            if isinstance(message, worker.Stopped):
+                return stopped_result(run.directory)
             if isinstance(message, worker.Failed):
                 return run.failed(message.error, message.trace)
             if message.timed_out:
@@ -133,7 +144,7 @@ class LocalExecutor(QueuedExecutor):
 
     def _attempt(
         self, run: QueuedRun, slot: Slot, *, rerun: bool, seconds: float | None
-    ) -> worker.Done | worker.Failed | WorkerDied:
+    ) -> worker.Done | worker.Failed | worker.Stopped | WorkerDied:
         """Do one run in a new process, within `seconds`, passing its events on."""
         with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
             log = Path(scratch, "log")
@@ -146,6 +157,8 @@ class LocalExecutor(QueuedExecutor):
                     ending = _listen(channel, run.on_event)
                 code = self._reap(process)
             if isinstance(ending, worker.Done | worker.Failed):
+                return ending
+            if isinstance(ending, worker.Stopped) and run.directory in self._told:
                 return ending
             if deadline.passed:
                 saved = "it saved itself" if ending else "it did not save itself in time"
@@ -163,15 +176,17 @@ class LocalExecutor(QueuedExecutor):
         with self._lock:
             process.start()
             sender.close()  # so that the end of the worker is the end of the pipe
-            self._running.add(process)
-            if self._stopping and process.pid is not None:
+            self._running[process] = job.directory
+            told = job.directory in self._untold
+            self._untold.discard(job.directory)
+            if (self._stopping or told) and process.pid is not None:
                 os.kill(process.pid, STOP)
         return process, receiver
 
     def _reap(self, process: ForkServerProcess) -> int:
         wait([process.sentinel])
         with self._lock:
-            self._running.discard(process)
+            del self._running[process]
             process.join()
             code = process.exitcode
             process.close()

@@ -61,6 +61,7 @@ class QueuedExecutor(Executor):
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[QueuedRun | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._told: set[Path] = set()
         self._stopping = False
 
     def submit(
@@ -70,6 +71,15 @@ class QueuedExecutor(Executor):
         run = QueuedRun(config, directory, on_event or ignore_event, rerun)
         self._waiting.put(run)
         return run.future
+
+    def stop(self, directory: Path) -> None:
+        """Have one run stop; one that waits does so as soon as it has begun."""
+        self._told.add(directory)
+        self._tell(directory)
+
+    @abstractmethod
+    def _tell(self, directory: Path) -> None:
+        """Tell the run in `directory`, which is in `_told` already, to stop, where it has begun."""
 
     @abstractmethod
     def _do(self, run: QueuedRun, slot: Slot) -> RunResult:
@@ -98,3 +108,5 @@ class QueuedExecutor(Executor):
                 run.future.set_result(self._do(run, slot))
             except BaseException as error:
                 run.future.set_exception(error)
+            finally:
+                self._told.discard(run.directory)

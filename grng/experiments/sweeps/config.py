@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from grng.experiments.pool.config import PoolConfig
+from grng.experiments.sweeps.pruning import OBJECTIVES, Pruner
 from grng.experiments.sweeps.tuning_seeds import MAX_COUNT, tuning_seeds
 from grng.runs.schema import Count, Label, Name, Plain, Section, Seed
 from grng.runs.sections import (
@@ -71,6 +72,8 @@ class SweepConfig(Section):
     """Seed of the sampler; the runs have tuning seeds of their own."""
     tuning_seeds: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
     """Runs of a trial, each with a seed that is never used for reporting; its value is their mean."""
+    pruner: Pruner = "none"
+    """Ends trials early that look bad: `median`, `halving`; `none`: all run to their end, which slow starters need."""
     maps: Annotated[list[Pair] | None, BeforeValidator(_pairs)] = None
     """Pairs of hyperparameters that the result is shown by, `[[lr, damping]]`; null: lr by damping and rho, or such."""
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -95,6 +98,18 @@ class SweepConfig(Section):
     """Write `report.html` into the directory at the end: figures and tables on one page (docs/report.md)."""
     output: Annotated[Path, Field(strict=False)] | None = None
     """The sweep's directory; null: runs/sweep-<id>."""
+
+    @model_validator(mode="after")
+    def _pruned_alone(self) -> Self:
+        if self.pruner == "none":
+            return self
+        if self.objective not in OBJECTIVES:
+            text = f"needs the objective {' or '.join(OBJECTIVES)}: a run has no {self.objective} on its way"
+            raise PydanticCustomError("pruner", "{text}", {"text": text, "key": "pruner"})
+        if self.tuning_seeds > 1:
+            text = "judges a trial by one run: leave tuning_seeds at 1"
+            raise PydanticCustomError("pruner", "{text}", {"text": text, "key": "pruner"})
+        return self
 
     @property
     def seeds(self) -> list[int]:

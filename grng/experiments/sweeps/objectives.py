@@ -25,7 +25,7 @@ class RunOutcome:
 
     Args:
         seed: Its seed.
-        status: finished, diverged or failed.
+        status: finished, pruned, diverged or failed.
         reason: Why, unless it finished.
         val_accuracy: Of the last weights; None where there is none.
         val_loss: Likewise.
@@ -98,4 +98,4 @@ def run_value(objective: str, run: RunOutcome) -> float:
 def trial_status(runs: Sequence[RunOutcome]) -> str:
     """Return finished, or what became of a run that did not."""
     statuses = {run.status for run in runs}
-    return next((status for status in ("failed", "diverged") if status in statuses), "finished")
+    return next((status for status in ("failed", "diverged", "pruned") if status in statuses), "finished")

@@ -39,6 +39,7 @@ def described(config: SweepConfig, space: Space, probe: RunConfig) -> dict[str, 
         "objective": config.objective,
         "seed": config.seed,
         "tuning_seeds": config.tuning_seeds,
+        "pruner": config.pruner,
         **run,
     }
 
@@ -47,6 +48,8 @@ def default_directory(config: SweepConfig, space: Space, probe: RunConfig) -> Pa
     """Return a directory under runs/ that is named after what the sweep is."""
     content = described(config, space, probe)
     settings = {key: content[key] for key in ("space", "sampler", "objective", "seed", "tuning_seeds")}
+    if config.pruner != "none":
+        settings["pruner"] = config.pruner
     text = json.dumps({**settings, "run": run_id(probe)}, sort_keys=True)
     return Path("runs", f"sweep-{short_id(hashlib.sha256(text.encode()).hexdigest())}")
 

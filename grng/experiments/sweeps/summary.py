@@ -10,6 +10,7 @@ from typing import Any
 
 from grng.experiments.sweeps.config import SweepConfig
 from grng.experiments.sweeps.edges import Edge, edges
+from grng.experiments.sweeps.endings import ENDINGS, pruned_sentence
 from grng.experiments.sweeps.in_notebook import SweepInNotebook
 from grng.experiments.sweeps.maps import axes_of
 from grng.experiments.sweeps.objectives import TITLES, minimizes, needs_target, worst
@@ -48,6 +49,7 @@ class Summary(SweepInNotebook):
         sampler: How values were chosen.
         seed: The sampler's.
         tuning_seeds: Of the runs of every trial.
+        pruner: What ended trials early; none: nothing did.
         space: What is searched, as text.
         trials: All trials, by number.
         best: The best of those whose runs all finished; None: there is none.
@@ -72,6 +74,7 @@ class Summary(SweepInNotebook):
     edges: tuple[Edge, ...]
     axes: Mapping[str, Axis]
     maps_asked: tuple[tuple[str, str], ...] | None = None
+    pruner: str = "none"
 
     @property
     def maps(self) -> list[SensitivityMap]:
@@ -93,9 +96,9 @@ class Summary(SweepInNotebook):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many trials finished, diverged, failed, and still run."""
+        """How many trials finished, were pruned, diverged, failed, and still run."""
         statuses = [trial.status for trial in self.trials]
-        return {status: statuses.count(status) for status in ("finished", "diverged", "failed", "running")}
+        return {status: statuses.count(status) for status in (*ENDINGS, "running")}
 
     @property
     def ranked(self) -> list[Trial]:
@@ -116,7 +119,7 @@ class Summary(SweepInNotebook):
         """What fewer trials would have found; None while none has ended."""
         lost = worst(self.objective)
         values = [
-            lost if trial.status != "finished" or trial.value is None else trial.value
+            lost if trial.status not in ("finished", "pruned") or trial.value is None else trial.value
             for trial in self.trials
             if trial.ended
         ]
@@ -129,6 +132,8 @@ class Summary(SweepInNotebook):
     def warnings(self) -> list[str]:
         """What must not be overlooked."""
         said = [edge.sentence() for edge in self.edges]
+        if self.pruner != "none":
+            said.append(pruned_sentence(self.pruner, self.counts["pruned"], sum(trial.ended for trial in self.trials)))
         if self.best is None and any(trial.ended for trial in self.trials):
             said.append("no trial finished, so there is no best one.")
         elif self.best is not None and needs_target(self.objective) and math.isinf(self.best.value or 0.0):
@@ -152,6 +157,7 @@ class Summary(SweepInNotebook):
             "sampler": self.sampler,
             "seed": self.seed,
             "tuning_seeds": list(self.tuning_seeds),
+            "pruner": self.pruner,
             "space": self.space,
             "axes": {name: axis.document() for name, axis in self.axes.items()},
             "counts": self.counts,
@@ -190,6 +196,7 @@ def summarise(config: SweepConfig, space: Space, probe: RunConfig, directory: Pa
         importance=importance(space, trials, config.objective),
         edges=() if best is None else tuple(edges(config, space, best)),
         axes=axes_of(space, grid=config.sampler == "grid"),
+        pruner=config.pruner,
         maps_asked=None if config.maps is None else tuple((x, y) for x, y in config.maps),
     )
 

@@ -22,6 +22,7 @@ from grng.experiments.sweeps import record as sweep_record
 from grng.experiments.sweeps.config import SweepConfig
 from grng.experiments.sweeps.objectives import RunOutcome, minimizes, trial_value
 from grng.experiments.sweeps.plan import PreparedSweep, prepare
+from grng.experiments.sweeps.pruning import Pruning
 from grng.experiments.sweeps.summary import Summary, summarise, write
 from grng.experiments.sweeps.trials import Taken, Trial, TrialStore, remove_trials
 from grng.runs.files import explain_os_errors
@@ -125,6 +126,9 @@ class _Sweeper:
         self._on_event = on_event or (lambda trial, seed, event: None)
         self._on_look = on_look or (lambda trials: None)
         self._open: dict[int, _Open] = {}
+        config = prepared.config
+        prunes = config.pruner != "none"
+        self._pruning = Pruning(store, config.objective, config.pruner, pool.stop) if prunes else None
         self._next_summary = time.monotonic()
         self._owed = False
 
@@ -164,7 +168,13 @@ class _Sweeper:
             if one.taken.resumed:
                 _await_release(directory)
             config = with_threads(prepared.run(trial.values, seed), prepared.slots)
-            one.futures[seed] = self._pool.submit(config, directory, on_event=partial(self._on_event, trial, seed))
+            on_event = partial(self._heard, trial, seed, directory, config.training.steps or 0)
+            one.futures[seed] = self._pool.submit(config, directory, on_event=on_event)
+
+    def _heard(self, trial: Trial, seed: int, directory: Path, planned_steps: int, event: Any) -> None:
+        self._on_event(trial, seed, event)
+        if self._pruning is not None:
+            self._pruning.watch(trial.number, directory, planned_steps, event)
 
     def _wait(self) -> None:
         futures = [future for one in self._open.values() for future in one.futures.values() if not future.done()]
@@ -172,6 +182,8 @@ class _Sweeper:
             wait(futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         elif not self._open:
             time.sleep(POLL_SECONDS)  # others run the last trials: theirs are ours if they are killed
+        if self._pruning is not None:
+            self._pruning.heed()
         for future in (future for one in self._open.values() for future in one.futures.values() if future.done()):
             future.result()  # a problem of the user's, and an interrupt, end the sweep
         for number in [number for number, one in self._open.items() if one.done]:
@@ -179,9 +191,11 @@ class _Sweeper:
             del self._open[number]
 
     def _finish(self, one: _Open) -> None:
-        runs = [RunOutcome.of(future.result()) for future in one.futures.values()]
+        results = [future.result() for future in one.futures.values()]
+        number = one.taken.trial.number
+        runs = [self._pruning.outcome(number, r) if self._pruning else RunOutcome.of(r) for r in results]
         value = trial_value(self._prepared.config.objective, runs)
-        ended = self._store.finish(one.taken.trial.number, value, runs)
+        ended = self._store.finish(number, value, runs)
         one.taken.claim.release()
         self._summarise()
         if self._on_trial:

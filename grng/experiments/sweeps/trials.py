@@ -23,6 +23,7 @@ from grng.experiments.sweeps.spaces import Space
 from grng.runs.files import explain_os_errors
 
 if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -44,7 +45,7 @@ class Trial:
     Args:
         number: From 0, in the order in which trials were begun.
         values: What is tried, by name.
-        value: The objective; None while it runs.
+        value: The objective, of a trial that was pruned its last one; None while it runs.
         runs: What came of its runs; empty while it runs.
     """
 
@@ -60,7 +61,7 @@ class Trial:
 
     @property
     def status(self) -> str:
-        """Running, finished, diverged or failed."""
+        """Running, finished, pruned, diverged or failed."""
         return trial_status(self.runs) if self.ended else "running"
 
     @property
@@ -158,12 +159,26 @@ class TrialStore:
             self._add(values)
             return Taken(Trial(number, values, None, ()), claim, resumed=False)
 
+    def report(self, number: int, step: int, value: float, pruner: BasePruner) -> bool:
+        """Write down a value that a trial has on its way, at most once a step; return whether `pruner` gives it up."""
+        with self.locked(), quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
+            one = self._stored()[number]
+            if step not in one.intermediate_values:  # a run that was resumed may come by again
+                self._study._storage.set_trial_intermediate_value(one._trial_id, step, value)
+            return pruner.prune(self._study, self._stored()[number])
+
     def finish(self, number: int, value: float, runs: Sequence[RunOutcome]) -> Trial:
         """Write down what came of a trial."""
+        from optuna.trial import TrialState
+
         with self.locked(), quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
-            (one,) = [stored for stored in self._stored() if stored.number == number]
+            one = self._stored()[number]
             self._study._storage.set_trial_user_attr(one._trial_id, _RUNS, [run.stored() for run in runs])
-            self._study.tell(number, value)
+            if trial_status(runs) == "pruned":
+                value = one.intermediate_values[max(one.intermediate_values)]
+                self._study.tell(number, state=TrialState.PRUNED)
+            else:
+                self._study.tell(number, value)
         return Trial(number, from_optuna(self.space, one.params), value, tuple(runs))
 
     def in_use(self) -> bool:

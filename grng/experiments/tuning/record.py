@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from grng.errors import GrngError
 from grng.experiments.compare_config import CompareConfig
+from grng.experiments.sweeps.endings import ENDINGS
 from grng.experiments.tuning.tuned import FILE, read_tuning
 from grng.report.tuning import EdgeValue, RowTuning
 from grng.runs.schema import absolute
@@ -59,7 +60,8 @@ def row_tuning(folder: Path, optimizer: str, experiment: Path) -> RowTuning:
             sampler=found.get("sampler", "qmc"),
             objective=found.get("objective", "accuracy"),
             tuning_seeds=len(found.get("tuning_seeds", [0])),
-            **{status: int(counts[status]) for status in ("finished", "diverged", "failed")},
+            **{status: int(counts.get(status, 0)) for status in ENDINGS},
+            pruner=found.get("pruner", "none"),
             values=dict(tuning.values),
             value=best.get("value"),
             edges=tuple(EdgeValue.model_validate(edge) for edge in found.get("edges", [])),

@@ -21,6 +21,7 @@ from grng.experiments.machine import executor_for, with_threads
 from grng.experiments.plan import rows
 from grng.experiments.pool.executor import Executor
 from grng.experiments.record import Calibration, read_record
+from grng.experiments.sweeps.endings import ENDINGS
 from grng.experiments.sweeps.plan import PreparedSweep
 from grng.experiments.sweeps.sweep import sweep
 from grng.experiments.sweeps.trials import Trial, read_trials
@@ -112,7 +113,7 @@ def tune(
 def is_complete(prepared: PreparedSweep) -> bool:
     """Return whether a sweep's summary says that all of its trials have ended."""
     counts = ended_trials(prepared.directory)
-    ended = sum(counts.get(status, 0) for status in ("finished", "diverged", "failed"))
+    ended = sum(counts.get(status, 0) for status in ENDINGS)
     return ended >= prepared.total and not counts.get("running")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grng.errors import GrngError
+from grng.experiments.sweeps.endings import ENDINGS
 from grng.runs.schema import absolute
 
 SIGN = "@"
@@ -58,7 +59,7 @@ def read_tuning(folder: Path, optimizer: str) -> Tuning:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         best, counts = found["best"], found["counts"]
-        ended = sum(int(counts[status]) for status in ("finished", "diverged", "failed"))
+        ended = sum(int(counts.get(status, 0)) for status in ENDINGS)
         values = None if best is None else dict(best["values"])
         tuning = Tuning(str(found["optimizer"]), str(found["model"]), str(found["dataset"]), ended, values or {})
     except OSError:

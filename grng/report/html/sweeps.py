@@ -180,7 +180,7 @@ def warning_prose(sweep: Sweep) -> list[Block]:
 
 def failed_trials(sweep: Sweep) -> Grid | None:
     """Return the trials that diverged or failed; None where none did."""
-    lost = [one for one in sweep.document["trials"] if one["status"] in ("diverged", "failed")]
+    lost = [one for one in sweep.document["trials"] if one["status"] in ("pruned", "diverged", "failed")]
     if not lost:
         return None
     rows = tuple(

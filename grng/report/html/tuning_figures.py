@@ -132,7 +132,7 @@ def _mark(cell: Cell, best: bool) -> str:
     if not cell.trials:
         return "·"
     if cell.value is None:
-        return "div" if cell.diverged else "failed"
+        return "div" if cell.diverged else "failed" if cell.failed else "pruned"
     text = "never" if math.isinf(cell.value) else number(cell.value)
     return f"{text}{'*' if best else ''}" + (f"<br>({cell.diverged} div)" if cell.diverged else "")
 
@@ -150,7 +150,11 @@ def _ink(one: SensitivityMap, values: Sequence[Sequence[float | None]], row: int
 
 def _cell_text(one: SensitivityMap, cell: Cell, x: str, y: str, best: bool) -> str:
     counts = [f"{cell.trials} trial{'' if cell.trials == 1 else 's'}"]
-    counts += [f"{count} {what}" for count, what in ((cell.diverged, "diverged"), (cell.failed, "failed")) if count]
+    counts += [
+        f"{count} {what}"
+        for count, what in ((cell.diverged, "diverged"), (cell.failed, "failed"), (cell.pruned, "pruned"))
+        if count
+    ]
     value = "no value" if cell.value is None else "never" if math.isinf(cell.value) else number(cell.value, 4)
     where = f"{label_text(one.x.name)} {label_text(x)}, {label_text(one.y.name)} {label_text(y)}"
     return f"{where}<br>{value}{' (the best)' if best else ''}<br>{', '.join(counts)}"
@@ -214,7 +218,7 @@ def best_so_far_figure(document: Mapping[str, Any]) -> Figure | None:
     ended = [one for one in document["trials"] if one["status"] == "finished" and one["value"] is not None]
     if not ended:
         return None
-    lost = [one for one in document["trials"] if one["status"] in ("diverged", "failed")]
+    lost = [one for one in document["trials"] if one["status"] in ("pruned", "diverged", "failed")]
     objective = str(document["objective"])
     words = OBJECTIVES.get(objective, objective)
     best = [one for one in document["best_so_far"] if one["value"] is not None]
@@ -251,7 +255,7 @@ def best_so_far_figure(document: Mapping[str, Any]) -> Figure | None:
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
-    crosses = " Crosses, at the worst value: trials that diverged or failed." if lost else ""
+    crosses = " Crosses, at the worst value: trials that diverged, failed or were ended early." if lost else ""
     return Figure(
         "Trials in order",
         f"A point is a trial, the line the best so far.{crosses}",

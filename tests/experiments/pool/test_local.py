@@ -231,3 +231,20 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, runner: str) -> 
     parent.kill()
     parent.wait()
     assert wait_until_gone(pid, seconds=6)
+
+
+def test_one_run_alone_is_told_to_stop_once_and_saves_itself(tmp_path: Path) -> None:
+    with LocalExecutor([SLOT, SLOT], runner=runners.until_told) as pool:
+        futures = {name: pool.submit(config(), tmp_path / name) for name in ("this", "other", "waits")}
+        wait_for_events = time.monotonic() + 60
+        while len(pool._running) < 2 and time.monotonic() < wait_for_events:
+            time.sleep(0.02)
+        pool.stop(tmp_path / "waits")
+        pool.stop(tmp_path / "this")
+        assert futures["this"].result().status == "interrupted"
+        assert futures["waits"].result().status == "interrupted", "it stops as soon as it has begun"
+        assert not futures["other"].done()
+        again = pool.submit(config(), tmp_path / "this").result()
+        assert (again.status, again.steps) == ("finished", 2), "what was told before is over"
+        pool.stop(tmp_path / "other")
+        assert futures["other"].result().message == "1 signals"
