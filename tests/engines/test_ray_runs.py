@@ -20,6 +20,7 @@ from grng.runs.sections import MachineConfig
 from tests.engines import runners
 from tests.engines.conftest import TwoNodes
 from tests.experiments.pool.test_local import config
+from tests.experiments.runners import until_told
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
@@ -88,3 +89,18 @@ def test_a_run_over_its_time_and_one_that_is_cancelled_save_themselves(two_nodes
     assert futures[2].cancelled(), "it had not begun"
     for path in (tmp_path / "slow", tmp_path / "cancelled0", tmp_path / "cancelled1"):
         assert (path / "metrics.jsonl").read_text() == "1", "it was told once"
+
+
+def test_one_run_alone_is_told_to_stop_and_saves_itself(two_nodes: TwoNodes, tmp_path: Path) -> None:
+    connect(two_nodes.address)
+    begun: list[Any] = []
+    with RayExecutor(SLOTS, runner=until_told) as pool:
+        futures = [pool.submit(config(seed), tmp_path / str(seed), on_event=begun.append) for seed in range(2)]
+        wait_until(lambda: len(begun) == 2)
+        pool.stop(tmp_path / "0")
+        stopped = futures[0].result()
+        assert (stopped.status, stopped.message) == ("interrupted", "1 signals")
+        assert not futures[1].done()
+        assert pool.submit(config(0), tmp_path / "0").result().steps == 2, "what was told before is over"
+        pool.stop(tmp_path / "1")
+        assert futures[1].result().status == "interrupted"

@@ -124,7 +124,8 @@ def until_told(
     if (directory / "result.json").exists():
         return result_of(config, steps=2)
     received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    for number in (signal.SIGTERM, signal.SIGINT):  # a pool sends the one, Ray the other
+        signal.signal(number, lambda number, frame: received.append(number))
     on_event("going on")
     deadline = time.monotonic() + 300
     while not received and time.monotonic() < deadline:

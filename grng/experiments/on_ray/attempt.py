@@ -49,6 +49,7 @@ class Attempt:
         key: Its name in the mailbox.
         task: Ray's reference to it, once it is handed over.
         begun: Whether it has reported anything.
+        told: Whether it alone was told to stop.
     """
 
     def __init__(self, directory: Path, on_event: EventHandler) -> None:
@@ -56,6 +57,7 @@ class Attempt:
         self.key = uuid.uuid4().hex
         self.task: Any = None
         self.begun = threading.Event()
+        self.told = False
         self._on_event = on_event
         self._log = log_file(directory, self.key)
         self._since = 0.0

@@ -114,6 +114,12 @@ class RayExecutor(QueuedExecutor):
         with self._lock:
             attempts = [attempt for attempt in self._attempts.values() if attempt.directory == directory]
         for attempt in attempts:
+            self._cancel_told(attempt)
+
+    def _cancel_told(self, attempt: Attempt) -> None:
+        """Cancel an attempt that is to stop, once; one that has not begun has nothing to save yet and goes on."""
+        if attempt.begun.is_set() and not attempt.told:
+            attempt.told = True
             self._cancel(attempt, force=False)
 
     def _cancel(self, attempt: Attempt, *, force: bool) -> None:
@@ -138,6 +144,8 @@ class RayExecutor(QueuedExecutor):
                     attempts[key].receive(event)
             for attempt in attempts.values():
                 attempt.read_log()
+                if attempt.directory in self._told:
+                    self._cancel_told(attempt)
 
     def _do(self, run: QueuedRun, slot: Slot) -> RunResult:
         """Do one run.
@@ -194,7 +202,7 @@ class RayExecutor(QueuedExecutor):
         with self._lock:
             attempt.task = self._task.remote(*arguments)
             self._attempts[attempt.key] = attempt
-            stopping = self._stopping or run.directory in self._told
+            stopping = self._stopping
         if stopping:
             self._cancel(attempt, force=False)
         try:

@@ -75,7 +75,8 @@ class LocalExecutor(QueuedExecutor):
         self._timeout = timeout
         self._lock = threading.Lock()  # starting and reaping processes, and who runs
         self._running: dict[ForkServerProcess, Path] = {}
-        self._untold: set[Path] = set()  # to be told to stop once they have begun
+        self._begun: set[Path] = set()  # a worker that has not said a word yet would die of what tells it to stop
+        self._untold: set[Path] = set()
         server.start_early()
         self._start_threads(slots)
 
@@ -99,10 +100,18 @@ class LocalExecutor(QueuedExecutor):
 
     def _tell(self, directory: Path) -> None:
         with self._lock:
-            process = next((process for process, there in self._running.items() if there == directory), None)
-            if process is None:
+            process = next((one for one, there in self._running.items() if there == directory), None)
+            if process is None or directory not in self._begun:
                 self._untold.add(directory)
-        if process is not None:
+                return
+        self._signal(STOP, process)
+
+    def _has_begun(self, process: ForkServerProcess, directory: Path) -> None:
+        with self._lock:
+            self._begun.add(directory)
+            told = directory in self._untold
+            self._untold.discard(directory)
+        if told:
             self._signal(STOP, process)
 
     def _signal(self, number: signal.Signals, only: ForkServerProcess | None = None) -> None:
@@ -152,9 +161,15 @@ class LocalExecutor(QueuedExecutor):
             job = worker.Job(run.config, run.directory, slot, rerun, log, self._runner)
             process, channel = self._start(job)
             pid = process.pid or 0
+
+            def on_event(event: object) -> None:
+                if run.directory not in self._begun:
+                    self._has_begun(process, run.directory)
+                run.on_event(event)
+
             with Deadline(seconds, lambda number: self._signal(number, process)) as deadline:
                 with channel:
-                    ending = _listen(channel, run.on_event)
+                    ending = _listen(channel, on_event)
                 code = self._reap(process)
             if isinstance(ending, worker.Done | worker.Failed):
                 return ending
@@ -177,16 +192,14 @@ class LocalExecutor(QueuedExecutor):
             process.start()
             sender.close()  # so that the end of the worker is the end of the pipe
             self._running[process] = job.directory
-            told = job.directory in self._untold
-            self._untold.discard(job.directory)
-            if (self._stopping or told) and process.pid is not None:
+            if self._stopping and process.pid is not None:
                 os.kill(process.pid, STOP)
         return process, receiver
 
     def _reap(self, process: ForkServerProcess) -> int:
         wait([process.sentinel])
         with self._lock:
-            del self._running[process]
+            self._begun.discard(self._running.pop(process))
             process.join()
             code = process.exitcode
             process.close()

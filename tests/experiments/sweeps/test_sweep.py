@@ -135,7 +135,7 @@ def test_objectives_and_the_worst_of_each(tmp_path: Path, objective: str, values
     assert [trial.value for trial in summary.trials] == values
     assert [trial.status for trial in summary.trials] == ["finished", "finished", "diverged"]
     assert [trial.number for trial in summary.ranked] == [0, 1, 2], "what never reached the target by its accuracy"
-    assert summary.counts == {"finished": 2, "diverged": 1, "failed": 0, "running": 0}
+    assert summary.counts == {"finished": 2, "pruned": 0, "diverged": 1, "failed": 0, "running": 0}
     json.loads((tmp_path / "x" / "sweep.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
