@@ -23,7 +23,7 @@ from grng.experiments.budget import BudgetConfig
 from grng.experiments.claims.config import ClaimConfig, PlanningConfig, Share
 from grng.experiments.pool.config import PoolConfig
 from grng.experiments.specs import OptimizerSpec, make_label, parse_spec, parse_specs
-from grng.experiments.sweeps.tuning_seeds import is_tuning_seed
+from grng.experiments.sweeps.tuning_seeds import FIRST, is_tuning_seed
 from grng.experiments.tuning.config import TuneConfig
 from grng.experiments.tuning.tuned import SIGN, read_tuning, short_label, split_name
 from grng.experiments.workloads.config import WorkloadConfig, check_workloads, completed, expanded
@@ -207,7 +207,8 @@ class CompareConfig(Section):
             if value.count(seed) > 1:
                 raise PydanticCustomError("duplicate", "seed {seed} is there twice", {"seed": seed})
             if is_tuning_seed(seed):
-                text = f"seed {seed} is one that `grng sweep` tunes with, so no result may come from it"
+                text = f"seed {seed} is one that `grng sweep` tunes with, so no result may come from it: take one below"
+                text += f" {FIRST:,}"
                 raise PydanticCustomError("tuning_seed", "{text}", {"text": text})
         return value
 

@@ -164,7 +164,10 @@ def test_what_a_user_can_get_wrong(grng: Call, workdir: Path, line: str, said: s
 def test_the_seeds_of_tuning_are_no_seeds_of_a_comparison(grng: Call) -> None:
     ran = grng("compare", "--seeds", "0,1000000", "--dry-run")
     assert ran.code == 2
-    assert "--seeds: seed 1000000 is one that `grng sweep` tunes with, so no result may come from it." in ran.err
+    assert (
+        "--seeds: seed 1000000 is one that `grng sweep` tunes with, so no result may come from it: take one below 1,000,000."
+        in ran.err
+    )
 
 
 LONG = ("--batch-size", 16, "--dataset", "digits", "--img-size", 32, "--model", "test_vit", "--steps", 16)

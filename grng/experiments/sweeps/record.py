@@ -81,6 +81,7 @@ def check_folder(directory: Path, content: dict[str, Any]) -> None:
     spaces = {key for key in (*there, *here) if key.startswith("space.")}
     keys = [key for key in {**there, **here} if key in spaces or (key in there and key in here)]
     other = [key for key in keys if there.get(key) != here.get(key)]
+    other.sort(key=lambda key: not key.endswith(".name"))  # another optimizer has another space, which says less
     if other:
         shown = "; ".join(
             f"its {key} is {_shown(there.get(key))}, this one's {_shown(here.get(key))}" for key in other[:2]

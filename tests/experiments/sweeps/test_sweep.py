@@ -225,7 +225,7 @@ def test_a_line_that_was_not_written_to_its_end_is_taken_off(tmp_path: Path) -> 
         ({"sampler": "random"}, "its sampler is qmc, this one's random."),
         ({"seed": 3}, "its seed is 0, this one's 3."),
         ({"training": {"batch_size": 8}}, "its training.batch_size is 128, this one's 8."),
-        ({"optimizer": "sgd"}, "holds another sweep"),
+        ({"optimizer": "sgd"}, "holds another sweep: its optimizer.name is adamw, this one's sgd"),
     ],
 )
 def test_another_sweeps_folder_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
