@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from grng.curvature.broadcast import MeetingPoint, meeting_points
 from grng.curvature.capture import Use
 from grng.curvature.conv_rows import convolution_rows, suits
-from grng.curvature.layers import Layer
+from grng.curvature.layers import Layer, sum_of
 from grng.curvature.precision import wide_dtype
 from grng.curvature.reach import other_forward
 from grng.curvature.sample_groups import SampleGroups
@@ -97,7 +97,7 @@ def row_gradients(
         if any(part is None for part in parts):
             dear.append(p)
         elif parts:
-            rows[p] = torch.stack([part for part in parts if part is not None]).sum(dim=0)
+            rows[p] = sum_of([part for part in parts if part is not None])
     return rows | _backward_rows(cotangent, dear, groups, pull)
 
 

@@ -31,7 +31,11 @@ class Columns:
     def pieces(self, scratch: Scratch, *, extra: int = 0) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield, piece by piece, which columns, their rows, and memory for as many rows and `extra` more."""
         rows, entries = self.rows.shape
-        memory = scratch.take("piece", (rows + extra, min(entries, PIECE)), self.rows)
+        shape = (rows + extra, min(entries, PIECE))
+        memory = scratch.take(("piece", shape), shape, self.rows)
+        if entries <= PIECE:
+            yield slice(0, entries), self.rows, memory
+            return
         for start in range(0, entries, PIECE):
             piece = slice(start, min(start + PIECE, entries))
             part = self.rows[:, piece]
@@ -39,6 +43,8 @@ class Columns:
 
     def split(self, values: Tensor) -> dict[nn.Parameter, Tensor]:
         """Return `[entries]` by parameter, in the parameters' shapes."""
+        if len(self.parameters) == 1:
+            return {p: values.reshape(p.shape) for p in self.parameters}
         parts = values.split([p.numel() for p in self.parameters])
         return {p: part.reshape(p.shape) for p, part in zip(self.parameters, parts, strict=True)}
 

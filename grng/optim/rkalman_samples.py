@@ -81,17 +81,17 @@ class SamplesFilter(GlobalFilter):
             asked["rotation"] = torch.linalg.solve_triangular(factor, identity, upper=False)
         elif self.update == "information":
             asked["scales"] = 1.0 / noise
-        steps = {p: wide_zeros(p) for p in gradients}
+        joint = self.update == "joint"
+        steps: Tensors = {}
         falls: Tensors = {}
         for columns in every:
             total, squares = weighted_sums(columns, weights, self._scratch, **asked)
             steps |= columns.split(total.mul_(columns.variances).neg_())
             if squares is not None:
-                joint = self.update == "joint"
-                falls |= columns.split(squares * columns.variances.square() if joint else squares)
-        lower = self.lower if self.update == "joint" else self.inform
+                falls |= columns.split(squares.mul_(columns.variances.square()) if joint else squares)
+        lower = self.lower if joint else self.inform
         lower([covariance[p] for p in falls], list(falls.values()))
-        return steps
+        return {p: steps[p] if p in steps else wide_zeros(p) for p in gradients}
 
     def state(self) -> dict[str, Any]:
         """Return the count of failed solves."""

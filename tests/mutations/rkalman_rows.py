@@ -60,8 +60,8 @@ RKALMAN_ROWS = (
         "r-kalman",
         "samples: P for P² in the fall",
         SAMPLES,
-        "columns.variances.square() if joint",
-        "columns.variances if joint",
+        "columns.variances.square()) if joint",
+        "columns.variances) if joint",
         OF_SAMPLES,
     ),
     Mutant(
