@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from grng.experiments.pool import server, worker
 from grng.experiments.pool.executor import EventHandler, run_training
 from grng.experiments.pool.failed import record_failure
 from grng.experiments.pool.local import STOP, STOP_SECONDS, how_ended
+from grng.experiments.pool.printed import Printed
 from grng.experiments.pool.slots import Slot, share_out, usable_cores
 from grng.runs.config import RunConfig, resolve
 from grng.runs.exhausted import memory_hint
@@ -107,7 +107,7 @@ def run_rank(
 class _Rank:
     process: ForkServerProcess
     channel: Connection
-    log: Path
+    printed: Printed
     word: worker.Done | worker.Stopped | worker.Failed | None = None
     heard: bool = True
     """Whether more may come from the channel."""
@@ -129,7 +129,6 @@ class _Ranks:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> _Ranks:
-        self._scratch = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="grng-ranks-")))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -192,15 +191,15 @@ class _Ranks:
         )
         # torch then takes the store for one that is there already, as it does under torchrun
         environment["TORCHELASTIC_USE_AGENT_STORE"] = str(True)
-        log = self._scratch / f"{number}.log"
+        printed = self._open.enter_context(Printed())
         runner = partial(run_rank, environment=environment)
-        job = worker.Job(self._config, self._place.path, slot, rerun, log, runner)
+        job = worker.Job(self._config, self._place.path, slot, rerun, printed, runner)
         context = server.context()
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=worker.main, args=(job, sender))
         process.start()
         sender.close()  # so that the end of the process is the end of the pipe
-        return _Rank(process, receiver, log)
+        return _Rank(process, receiver, printed)
 
     def _hear(self, rank: _Rank, on_event: Callable[[Any], None]) -> None:
         try:
@@ -212,7 +211,7 @@ class _Ranks:
                 number = self._ranks.index(rank)
                 code = rank.process.exitcode or 0
                 self._exhausted = code == -signal.SIGKILL and rose(self._kills, kernel_kills())
-                how = how_ended(code, rank.log, exhausted=self._exhausted)
+                how = how_ended(code, rank.printed, exhausted=self._exhausted)
                 self._lost = f"process {number} of the run's {self._count} ended before its time: {how}"
                 self._deadline = time.monotonic() + GRACE_SECONDS
             return

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grng.experiments.pool import server, worker
 from grng.experiments.pool.deadline import Deadline
 from grng.experiments.pool.executor import EventHandler, Runner, run_training, stopped_result
+from grng.experiments.pool.printed import Printed
 from grng.experiments.pool.queued import QueuedExecutor, QueuedRun
 from grng.experiments.pool.slots import Slot
 from grng.runs.kernel_kills import kernel_kills, rose
@@ -33,8 +32,6 @@ STOP = signal.SIGTERM
 
 STOP_SECONDS = 60.0
 """How long a worker that was told to stop may take to save itself before it is killed."""
-
-_LOG_TAIL = 2000
 
 
 @dataclass(frozen=True)
@@ -155,10 +152,9 @@ class LocalExecutor(QueuedExecutor):
         self, run: QueuedRun, slot: Slot, *, rerun: bool, seconds: float | None
     ) -> worker.Done | worker.Failed | worker.Stopped | WorkerDied:
         """Do one run in a new process, within `seconds`, passing its events on."""
-        with tempfile.TemporaryDirectory(prefix="grng-worker-") as scratch:
-            log = Path(scratch, "log")
+        with Printed() as printed:
             before = kernel_kills()
-            job = worker.Job(run.config, run.directory, slot, rerun, log, self._runner)
+            job = worker.Job(run.config, run.directory, slot, rerun, printed, self._runner)
             process, channel = self._start(job)
             pid = process.pid or 0
 
@@ -180,7 +176,7 @@ class LocalExecutor(QueuedExecutor):
                 reason = f"stopped after {self._timeout:g} s (--timeout); {saved}, and goes on when it is run again"
                 return WorkerDied(pid, reason, retried=False, timed_out=True)
             exhausted = code == -signal.SIGKILL and rose(before, kernel_kills())
-            reason = "it was told to stop" if ending else how_ended(code, log, exhausted=exhausted)
+            reason = "it was told to stop" if ending else how_ended(code, printed, exhausted=exhausted)
             return WorkerDied(pid, reason, retried=False, exhausted=exhausted)
 
     def _start(self, job: worker.Job) -> tuple[ForkServerProcess, Connection]:
@@ -218,12 +214,12 @@ def _listen(channel: Connection, on_event: EventHandler) -> worker.Done | worker
         on_event(message.event)
 
 
-def how_ended(code: int, log: Path, *, exhausted: bool = False) -> str:
+def how_ended(code: int, printed: Printed, *, exhausted: bool = False) -> str:
     """Say how a process ended, with the last that it printed."""
     try:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         how += ", by the kernel, since memory ran out" if exhausted else ""
     except ValueError:
         how = f"exit code {code}"
-    tail = log.read_text(errors="replace")[-_LOG_TAIL:].strip() if log.exists() else ""
+    tail = printed.tail()
     return f"{how}: {tail}" if tail else how

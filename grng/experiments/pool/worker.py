@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from grng.experiments.pool.executor import Runner
+from grng.experiments.pool.printed import Printed
 from grng.experiments.pool.slots import Slot
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Job:
     directory: Path
     slot: Slot
     rerun: bool
-    log: Path
+    printed: Printed
     runner: Runner
 
 
@@ -72,7 +73,7 @@ class Event:
 
 def main(job: Job, channel: Connection) -> None:
     """Do one job and send what becomes of it: the target of the process."""
-    redirect(job.log)
+    redirect_to(job.printed.fileno())
     signal.signal(signal.SIGTERM, _terminate)
     _watch_parent()
     _take(job.slot)
@@ -125,11 +126,16 @@ class _Sender:
 def redirect(log: Path) -> None:
     """Send what the run's libraries print, and a crash's stack, to `log`: the terminal shows the parent's progress."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    redirect_to(descriptor)
+    os.close(descriptor)
+
+
+def redirect_to(descriptor: int) -> None:
+    """Do as `redirect`, to an open file."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.close(descriptor)
     faulthandler.enable(file=2)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import CancelledError
 from multiprocessing import forkserver
@@ -106,6 +107,19 @@ def test_a_worker_that_dies_twice_fails_its_run_alone(tmp_path: Path) -> None:
     assert results[1].message is not None
     assert "died twice; the last time killed by SIGKILL: the last words of the worker" in results[1].message
     assert RunResult.load(tmp_path / "1" / "result.json") == results[1]
+
+
+def test_what_a_worker_prints_leaves_no_file_behind_whoever_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    seen: list[list[Path]] = []
+    with LocalExecutor([SLOT], runner=runners.look) as pool:
+        monkeypatch.setattr(tempfile, "tempdir", str(place))  # now that the server has its socket elsewhere
+        run = pool.submit(config(), tmp_path / "run", on_event=lambda event: seen.append(list(place.iterdir())))
+        run.result()
+    assert seen == [[]]
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
