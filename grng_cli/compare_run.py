@@ -66,7 +66,14 @@ def run_comparison(
     with printer.busy("loading torch and timm"):
         inert = dry_run or plan
         prepared, expectations = _prepare(
-            flags, configs, sets, smoke=smoke, start_workers=not inert and not in_process, download=not inert, plan=plan
+            flags,
+            configs,
+            sets,
+            smoke=smoke,
+            start_workers=not inert and not in_process,
+            download=not inert,
+            plan=plan,
+            rerun=rerun,
         )
     from grng_cli.summaries.tuning import tuning_lines
 
@@ -122,6 +129,7 @@ def _prepare(
     start_workers: bool,
     download: bool,
     plan: bool,
+    rerun: bool,
 ) -> tuple[PreparedWorkloads, list[Any]]:
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.compare_config import CompareConfig
@@ -150,15 +158,20 @@ def _prepare(
         from grng.experiments.seed_plan import check_planning
 
         check_planning(loaded.config)
-    if start_workers and loaded.config.pool.engine == "local":
-        from grng.experiments.pool.server import start_early
+    from grng.experiments.head_start import all_seem_done
+    from grng.experiments.pool.server import start_early
 
+    start_workers = start_workers and loaded.config.pool.engine == "local"
+    if start_workers and (rerun or not all_seem_done(loaded.config)):
         start_early()
 
     from grng.experiments.workloads.compare import prepare_workloads
 
     with located(loaded):
-        return prepare_workloads(loaded.config, locate=loaded.locate, download=download), expectations
+        prepared = prepare_workloads(loaded.config, locate=loaded.locate, download=download, rerun=rerun)
+    if start_workers and any(one.planned and not one.complete for one in prepared.each):
+        start_early()
+    return prepared, expectations
 
 
 def _check_seeds(config: CompareConfig, where: str) -> None:
@@ -268,7 +281,7 @@ def _report(
     (prepared,) = workloads.each
     config, directories = prepared.config, [comparison.directory]
     with reading(printer) as on_read:
-        experiment = load_experiment(comparison.directory, on_read=on_read)
+        experiment = load_experiment(comparison.directory, on_read=on_read, indexes=workloads.indexes)
     table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
     claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
     return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
@@ -290,7 +303,7 @@ def _report_several(
 
     first = workloads.each[0]
     with reading(printer) as on_read:
-        loaded = load_workloads(comparison.directory, on_read=on_read)
+        loaded = load_workloads(comparison.directory, on_read=on_read, indexes=workloads.indexes)
     return show_workloads(
         loaded,
         expectations,
@@ -307,7 +320,7 @@ def _report_several(
 
 def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
     from grng.experiments.compare import planned_now
-    from grng.experiments.plan import is_there
+    from grng.experiments.plan import result_there
     from grng.experiments.tuning.tune import expected, trials_ahead
     from grng.runs.index import RunIndex
     from grng_cli.dry_run import describe, row_name
@@ -321,7 +334,7 @@ def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
         runs += [(run.label, run.seed, run.config, run.directory) for run in planned]
         names += [name] * len(planned)
         index = one.index or RunIndex(one.directory)
-        there += [is_there(run.directory, run.run_id, index) for run in planned]
+        there += [result_there(run.directory, run.run_id, index) is not None for run in planned]
         unknown |= {row_name(name, label) for label in expected(one)[1]}
         tuning |= {row_name(name, label): trials for label, trials in trials_ahead(one).items()}
     describe(

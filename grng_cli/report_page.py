@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ def write_at_end(directory: Path, printer: Output, *, columns: Sequence[str] = (
     from grng.runs.files import atomic_write_text
 
     again = command("grng", "report", directory, "--format", "html")
-    if sum(1 for runs in ("*/seed*", "*/*/seed*") for _ in directory.glob(runs)) > MANY:
+    runs = (run for pattern in ("*/seed*", "*/*/seed*") for run in directory.glob(pattern))
+    if next(islice(runs, MANY, None), None) is not None:
         printer.chatter(f"report: more than {MANY} runs; for the page: {again}")
         return
     try:

@@ -160,7 +160,14 @@ def sweep(
     configs = [*([sweep_config] if sweep_config else []), *(config or [])]
     with printer.busy("loading torch and timm"):
         prepared = _prepare(
-            flags, configs, set_, opt, smoke=smoke, start_workers=not dry_run and workers != 0, download=not dry_run
+            flags,
+            configs,
+            set_,
+            opt,
+            smoke=smoke,
+            start_workers=not dry_run and workers != 0,
+            download=not dry_run,
+            rerun=rerun,
         )
     for line in prepared.notes:
         printer.chatter(line)
@@ -201,21 +208,27 @@ def _prepare(
     smoke: bool,
     start_workers: bool,
     download: bool,
+    rerun: bool,
 ) -> "PreparedSweep":
     """Check everything before anything runs; meanwhile the fork server loads torch."""
     from grng.experiments.sweeps.config import SweepConfig
     from grng_cli.sources import load, located
 
     loaded = load(SweepConfig, flags, configs=configs, smoke="sweep/smoke" if smoke else None, sets=sets, opts=opts)
-    if start_workers and loaded.config.pool.engine == "local":
-        from grng.experiments.pool.server import start_early
+    from grng.experiments.head_start import trials_seem_done
+    from grng.experiments.pool.server import start_early
 
+    start_workers = start_workers and loaded.config.pool.engine == "local"
+    if start_workers and (rerun or not trials_seem_done(loaded.config)):
         start_early()
 
     from grng.experiments.sweeps.plan import prepare
 
     with located(loaded):
-        return prepare(loaded.config, locate=loaded.locate, download=download)
+        prepared = prepare(loaded.config, locate=loaded.locate, download=download, rerun=rerun)
+    if start_workers and not prepared.complete:
+        start_early()
+    return prepared
 
 
 def _run(prepared: "PreparedSweep", printer: Output, *, rerun: bool) -> "Summary | int":

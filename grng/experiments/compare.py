@@ -64,6 +64,8 @@ class Prepared:
         sweeps: By label, of the rows that are to be tuned first.
         tune: How the rows are tuned, or have been.
         index: What is in the directory already.
+        planned: The runs, where they are known before anything is tuned or measured.
+        complete: Whether all of them have their results, and none is to be done again.
     """
 
     config: CompareConfig
@@ -75,6 +77,8 @@ class Prepared:
     sweeps: Mapping[str, PreparedSweep] = field(default_factory=dict)
     tune: TuneConfig = field(default_factory=TuneConfig)
     index: RunIndex | None = field(default=None, compare=False, repr=False)
+    planned: tuple[PlannedRun, ...] = field(default=(), compare=False, repr=False)
+    complete: bool = False
 
 
 def prepare(
@@ -83,14 +87,18 @@ def prepare(
     locate: Locate | None = None,
     download: bool = True,
     seen: preflight.DataSeen | None = None,
+    rerun: bool = False,
 ) -> Prepared:
     """Check everything that can be checked before a run begins.
+
+    Where all runs are there, no model is built and no data set opened: nothing will be trained.
 
     Args:
         config: The comparison.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
         download: Whether pretrained weights may be fetched.
         seen: What is known of data sets already, from the checks of other workloads; added to.
+        rerun: Whether runs that have a result will be done again.
 
     Raises:
         GrngError: Names, hyperparameters, model, device or directory do not do.
@@ -109,14 +117,22 @@ def prepare(
     slots = slots_for(config.workers, config.machine, config.pool, locate=locate)
     directory = directory_of(config, configs)
     check_tune(directory, read_record(directory), config)
-    planned = [] if config.training.seconds or sweeps else plan(config, locate=locate)
+    planned = () if config.training.seconds or sweeps else tuple(plan(config, locate=locate))
     index = RunIndex(directory)
-    check_directory(directory, planned, index)
+    stored = check_directory(directory, planned, index)
+    complete = bool(planned) and len(stored) == len(planned) and not rerun
     check_place(slots, config.pool, directory)
     sweeps = placed(sweeps, directory, check=not config.training.seconds)
-    notes = preflight.check(configs.values(), download=download, seen=seen, here=are_here(slots, config.pool))
+    here = are_here(slots, config.pool)
+    notes: tuple[str, ...] = ()
+    if not complete:
+        notes = preflight.check(configs.values(), download=download, seen=seen, here=here)
+    elif here:
+        preflight.check_machine(next(iter(configs.values())))
     notes = tuple(dict.fromkeys([*notes, *(note for one in sweeps.values() for note in one.notes)]))
-    return Prepared(config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune, index)
+    return Prepared(
+        config, locate, directory, slots, tuple(configs), notes, sweeps, config.tune, index, planned, complete
+    )
 
 
 def planned_now(prepared: Prepared) -> list[PlannedRun]:
@@ -162,16 +178,16 @@ def compare(
         GrngError: Something for the user to mend; what had not ended is told to save itself.
         KeyboardInterrupt: As above.
     """
-    prepared = config if isinstance(config, Prepared) else prepare(config)
+    prepared = config if isinstance(config, Prepared) else prepare(config, rerun=rerun)
     with executor or executor_for(prepared.slots, prepared.config.pool) as pool:
         prepared = tune(prepared, rerun=rerun, executor=pool)
         config = prepared.config
         calibrations = _calibrations(prepared, on_calibrated)
         steps = {label: one.steps for label, one in calibrations.items()}
-        planned = plan(config, steps=steps, locate=prepared.locate)
+        planned = prepared.planned or plan(config, steps=steps, locate=prepared.locate)
         index = prepared.index or RunIndex(prepared.directory)
-        check_directory(prepared.directory, planned, index)
-        stored = {} if rerun else _stored(planned, index)
+        stored = check_directory(prepared.directory, planned, index)
+        stored = {} if rerun else stored
         record = record_of(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun)
         record.save(prepared.directory)
         index.save()
@@ -180,9 +196,3 @@ def compare(
         listen = on_event or (lambda run, event: None)
         results = Gathering(planned, stored, pool, prepared.slots, listen, rerun).run()
     return Comparison(prepared.directory, tuple(planned), tuple(results))
-
-
-def _stored(planned: Sequence[PlannedRun], index: RunIndex) -> dict[int, RunResult]:
-    """Return the results that are there already, by the index of their run."""
-    found = {number: index.done(run.directory, run.run_id) for number, run in enumerate(planned)}
-    return {number: result for number, result in found.items() if result is not None}

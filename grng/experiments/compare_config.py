@@ -203,9 +203,11 @@ class CompareConfig(Section):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: list[int]) -> list[int]:
+        seen: set[int] = set()
         for seed in value:
-            if value.count(seed) > 1:
+            if seed in seen:
                 raise PydanticCustomError("duplicate", "seed {seed} is there twice", {"seed": seed})
+            seen.add(seed)
             if is_tuning_seed(seed):
                 text = f"seed {seed} is one that `grng sweep` tunes with, so no result may come from it: take one below"
                 text += f" {FIRST:,}"

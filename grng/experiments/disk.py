@@ -75,16 +75,17 @@ def needed_by_comparisons(comparisons: Iterable[Prepared], directory: Path) -> N
     Raises:
         GrngError: A row cannot be built.
     """
-    comparisons = tuple(comparisons)
+    comparisons = tuple(one for one in comparisons if not one.complete)
     free = free_bytes(directory)
-    most = sum(_most(one) for one in comparisons)
-    if free is None or free >= most:
+    if free is None or free >= sum(_most(one) for one in comparisons):
         return None
     return Needed(directory, sum(_comparison(one) for one in comparisons), free)
 
 
 def needed_by_sweep(prepared: PreparedSweep) -> Needed | None:
     """Return what a sweep will write; see `needed_by_comparisons`."""
+    if prepared.complete:
+        return None
     free = free_bytes(prepared.directory)
     runs = prepared.total * prepared.config.tuning_seeds
     if free is None or free >= runs * AMPLE * _model_bytes(prepared.probe):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from grng.errors import GrngError
 from grng.experiments.on_ray.slots import check_cluster, cluster_slots
 from grng.experiments.pool.config import PoolConfig
-from grng.experiments.pool.executor import Executor, InProcessExecutor
+from grng.experiments.pool.executor import Executor, InProcessExecutor, OnDemand
 from grng.experiments.pool.local import LocalExecutor
 from grng.experiments.pool.slots import Slot, share_out, usable_cores, visible_gpus
 from grng.runs.config import RunConfig
@@ -119,7 +120,12 @@ def are_here(slots: Sequence[Slot], pool: PoolConfig) -> bool:
 
 
 def executor_for(slots: Sequence[Slot], pool: PoolConfig) -> Executor:
-    """Return what runs go on: processes on the slots, or a cluster; without slots they are done in this process."""
+    """Return what runs go on, started with the first of them: see `started`."""
+    return OnDemand(partial(started, slots, pool))
+
+
+def started(slots: Sequence[Slot], pool: PoolConfig) -> Executor:
+    """Return processes on the slots, or a cluster; without slots runs are done in this process."""
     if pool.engine == "ray":
         from grng.experiments.on_ray.executor import RayExecutor
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grng.errors import ConfigError, GrngError, RunDirectoryError
 from grng.experiments import record, specs
@@ -19,6 +20,9 @@ from grng.runs.index import RunIndex
 from grng.runs.rundir import RunDirectory
 from grng.runs.schema import Key, Locate
 from grng.runs.sections import OptimizerConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from grng.runs.result import RunResult
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,16 @@ def identity(compare: CompareConfig, configs: Mapping[str, RunConfig]) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def check_directory(directory: Path, runs: Sequence[PlannedRun], index: RunIndex | None = None) -> None:
+def check_directory(directory: Path, runs: Sequence[PlannedRun], index: RunIndex | None = None) -> dict[int, RunResult]:
     """Refuse a directory in which this experiment cannot be; nothing is written.
 
     Args:
         directory: The experiment's.
         runs: What is to be in it.
         index: Of the directory, where it has been read already.
+
+    Returns:
+        The results of the runs that have finished or diverged in it, by the index of their run.
 
     Raises:
         RunDirectoryError: It is a file, holds something else, or other runs under the same labels and seeds.
@@ -165,26 +172,28 @@ def check_directory(directory: Path, runs: Sequence[PlannedRun], index: RunIndex
             "is a file, not a directory.", where=str(directory), hint="Choose another directory with --output."
         )
     index = index or RunIndex(directory)
-    for run in runs:
-        if not is_there(run.directory, run.run_id, index):
+    stored = {}
+    for number, run in enumerate(runs):
+        result = result_there(run.directory, run.run_id, index)
+        if result is None:
             RunDirectory(run.directory).check(run.config)
+        else:
+            stored[number] = result
+    return stored
 
 
-def is_there(directory: Path, identity: str, index: RunIndex) -> bool:
-    """Return whether the run `identity` has finished or diverged in `directory` for certain, without reading configs.
+def result_there(directory: Path, identity: str, index: RunIndex) -> RunResult | None:
+    """Return the result of the run `identity` if it has finished or diverged in `directory` for certain.
 
-    Where this is False, `RunDirectory.check` tells.
+    Where this is None, `RunDirectory.check` tells.
 
     Args:
         directory: The run's.
         identity: Its run id.
         index: Of the experiment directory.
     """
-    return (
-        index.done(directory, identity) is not None
-        and index.config_id(directory) == identity
-        and os.access(directory, os.W_OK | os.X_OK)
-    )
+    result = index.complete(directory, identity)
+    return result if result is not None and os.access(directory, os.W_OK | os.X_OK) else None
 
 
 def training_of(budget: BudgetConfig, *, steps: int | None = None) -> TrainingConfig:

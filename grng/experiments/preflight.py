@@ -26,6 +26,22 @@ def undownloading(config: RunConfig) -> RunConfig:
     return replace(config, model=model, dataset=replace(config.dataset, download=False))
 
 
+def check_machine(config: RunConfig) -> None:
+    """Check that a run's device is there, that it knows the run's precision, and that models can be compiled for it.
+
+    Raises:
+        GrngError: One of these is not so.
+    """
+    from grng.training.device import resolve_device
+    from grng.training.precision import Precision
+    from grng.training.warmup import check_compiler
+
+    device = resolve_device(config.machine.device)
+    Precision(config.training.precision, device)
+    if config.machine.compile:
+        check_compiler(device)
+
+
 def check(
     configs: Iterable[RunConfig], *, download: bool = True, seen: DataSeen | None = None, here: bool = True
 ) -> tuple[str, ...]:
@@ -47,21 +63,15 @@ def check(
     from grng.models import prepare_model
     from grng.models.param_groups import parameter_groups
     from grng.optimizers import create_optimizer
-    from grng.training.device import resolve_device
     from grng.training.order import BatchOrder
-    from grng.training.precision import Precision
     from grng.training.seeding import preserved_rng
-    from grng.training.warmup import check_compiler
 
     model: Any = None
     notes: tuple[str, ...] = ()
     for config in configs:
         if model is None:
             if here:
-                device = resolve_device(config.machine.device)
-                Precision(config.training.precision, device)
-                if config.machine.compile:
-                    check_compiler(device)
+                check_machine(config)
             try:
                 count, channels, num_classes = _data(
                     config if download else undownloading(config), {} if seen is None else seen

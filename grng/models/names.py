@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from grng.errors import GrngError, UnknownNameError, nearest, suggest
 from grng.models.own import OWN_MODELS, is_own
@@ -33,6 +37,20 @@ def _names() -> tuple[str, ...]:
     import timm
 
     return (*timm.list_models(), *OWN_MODELS)
+
+
+def is_in_timms_source(name: str) -> bool:
+    """Return whether timm's own files register a model `name`, without importing timm.
+
+    That takes seconds and hundreds of MB, since timm loads torchvision and this torch's compiler, for a name that is
+    nearly always right. Where the answer is no, timm itself is to be asked: others may register models, too.
+    """
+    if not (name.isascii() and name.isidentifier()):
+        return False
+    spec = find_spec("timm")
+    registered = re.compile(rb"^@register_model\r?\ndef %b\(" % name.encode(), re.MULTILINE)
+    folders = [Path(place, "models") for place in (spec.submodule_search_locations or () if spec else ())]
+    return any(registered.search(file.read_bytes()) for folder in folders for file in sorted(folder.glob("[a-z]*.py")))
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
@@ -69,6 +87,8 @@ def check_model_name(name: str, *, pretrained: bool = False) -> None:
         raise UnknownNameError(
             f"the model {base!r} has no pretrained weights.", hint="Leave --pretrained and tags out."
         )
+    if not pretrained and (is_own(name) or ("timm" not in sys.modules and is_in_timms_source(name))):
+        return
     if base in _names() and pretrained:
         _check_tag(base, tag)
         return

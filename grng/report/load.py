@@ -23,6 +23,9 @@ from grng.runs.index import RunIndex
 OnRead = Callable[[int, int], None]
 """Receives how many of how many runs have been read."""
 
+Indexes = Mapping[Path, RunIndex]
+"""By experiment directory."""
+
 DEFAULT_REFERENCE = "adamw"
 _OF_A_RUN = frozenset((RESULT, METRICS, CONFIG))
 
@@ -60,6 +63,7 @@ def load_experiment(
     *,
     reference: str | None = None,
     on_read: OnRead | None = None,
+    indexes: Indexes | None = None,
 ) -> Experiment:
     """Read every run in and below `paths` (experiment directories, run directories, or folders of them).
 
@@ -72,12 +76,13 @@ def load_experiment(
         reference: Label of the row that others are compared with; None: as the experiment says, else adamw, else the
             first row.
         on_read: Is told of every run that has been read.
+        indexes: What is known of experiment directories already: runs that have not changed are not read again.
 
     Raises:
         UnknownNameError: `reference` is no row.
         GrngError: A path is no directory or holds no run, or the runs are of several models or data sets.
     """
-    found = collect(as_paths(paths), on_read=on_read)
+    found = collect(as_paths(paths), on_read=on_read, indexes=indexes)
     _check_one_workload([run for one in found for run in one.runs])
     return assemble(found, reference)
 
@@ -94,12 +99,13 @@ def as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     return given
 
 
-def collect(paths: Sequence[Path], *, on_read: OnRead | None = None) -> list[Found]:
+def collect(paths: Sequence[Path], *, on_read: OnRead | None = None, indexes: Indexes | None = None) -> list[Found]:
     """Return what is in and below `paths`, by experiment directory.
 
     Args:
         paths: Directories.
         on_read: Is told of every run that has been read.
+        indexes: What is known of experiment directories already.
 
     Raises:
         GrngError: A path is no directory or holds no run.
@@ -121,7 +127,7 @@ def collect(paths: Sequence[Path], *, on_read: OnRead | None = None) -> list[Fou
         return directory
 
     with collection_put_off():
-        return [_read_root(root, map(told, each)) for root, each in directories]
+        return [_read_root(root, map(told, each), indexes or {}) for root, each in directories]
 
 
 def _walk(path: Path) -> Iterator[tuple[Path | None, Path | None]]:
@@ -159,9 +165,9 @@ def nothing_found(path: Path) -> GrngError:
     )
 
 
-def _read_root(root: Path | None, directories: Iterable[Path]) -> Found:
+def _read_root(root: Path | None, directories: Iterable[Path], indexes: Indexes) -> Found:
     """Read the runs of one experiment directory and hold them against its plan."""
-    index = None if root is None else RunIndex(root)
+    index = None if root is None else indexes.get(root) or RunIndex(root)
     runs = [read_run(directory, root, index) for directory in directories]
     if root is None or index is None:
         return Found(root, _Plan(), runs)

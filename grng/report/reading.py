@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,27 @@ def read_run(directory: Path, root: Path | None = None, index: RunIndex | None =
         root: The experiment directory that it belongs to.
         index: Of that experiment directory: what has not changed since is taken from it.
     """
-    result, problem = _read_result(directory, index)
-    if result is not None:
+    found, problem = _read_result(directory, index)
+    if found is not None:
+        result, seen = found
         status: RunStatus = result.status
         if status == "interrupted" and is_claimed(directory):
             status = "running"
-        seen = read_chain(directory) if index is None else index.chain(directory)
         return Run(directory, result.label, result.seed, status, result, None, seen, root)
     label, seed = _identity_without_result(directory)
     status = "running" if is_claimed(directory) else "corrupt" if problem else "interrupted"
     return Run(directory, label, seed, status, None, problem, {}, root)
 
 
-def _read_result(directory: Path, index: RunIndex | None) -> tuple[RunResult | None, str | None]:
+def _read_result(
+    directory: Path, index: RunIndex | None
+) -> tuple[tuple[RunResult, Mapping[int, str]] | None, str | None]:
+    """Return the result with the hashes of its batches, where there is one, and why it cannot be read."""
     path = directory / RESULT
     try:
         if index is not None:
-            return index.result(directory), None
-        return (RunResult.load(path) if path.is_file() else None), None
+            return index.read(directory), None
+        return ((RunResult.load(path), read_chain(directory)) if path.is_file() else None), None
     except RunDirectoryError as error:
         return None, str(error)
 

@@ -21,11 +21,15 @@ def tell_apart(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         runs: In order of appearance.
     """
     settings: dict[str, dict[str, dict[str, Any]]] = {}
-    for run in runs:
-        if run.result is not None:
-            settings.setdefault(run.label, {})[_key(run)] = _settings(run)
+    keys = [None if run.result is None else _key(run) for run in runs]
+    for run, key in zip(runs, keys, strict=True):
+        if key is not None and key not in (variants := settings.setdefault(run.label, {})):
+            variants[key] = _settings(run)
     names = {label: _names(label, variants) for label, variants in settings.items()}
-    return _without_doubles([replace(run, label=_renamed(run, names)) for run in runs])
+    labels = [_renamed(run, key, names) for run, key in zip(runs, keys, strict=True)]
+    return _without_doubles(
+        [run if run.label == label else replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+    )
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -40,11 +44,11 @@ def _key(run: Run) -> str:
     return json.dumps(_settings(run), sort_keys=True, default=str)
 
 
-def _renamed(run: Run, names: dict[str, dict[str, str]]) -> str:
+def _renamed(run: Run, key: str | None, names: dict[str, dict[str, str]]) -> str:
     of_label = names.get(run.label)
     if of_label is None:
         return run.label
-    return of_label[_key(run)] if run.result is not None else next(iter(of_label.values()))
+    return next(iter(of_label.values())) if key is None else of_label[key]
 
 
 def _names(label: str, variants: dict[str, dict[str, Any]]) -> dict[str, str]:

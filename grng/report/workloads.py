@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grng.report.checks import few
-from grng.report.load import Found, OnRead, as_paths, assemble, collect, load_experiment, nothing_found
+from grng.report.load import Found, Indexes, OnRead, as_paths, assemble, collect, load_experiment, nothing_found
 from grng.report.reading import CONFIG, EXPERIMENT, WORKLOADS, read_mapping
 from grng.report.records import Experiment, Run
 from grng.runs.identity import directory_name
@@ -44,6 +44,7 @@ def load_workloads(
     *,
     reference: str | None = None,
     on_read: OnRead | None = None,
+    indexes: Indexes | None = None,
 ) -> Workloads:
     """Read every run in and below `paths`, and sort them by workload.
 
@@ -54,6 +55,7 @@ def load_workloads(
         paths: One directory, or several.
         reference: Label of the row that others are compared with, on every workload; None: as each experiment says.
         on_read: Is told of every run that has been read, how many of how many, workload by workload.
+        indexes: What is known of experiment directories already: runs that have not changed are not read again.
 
     Raises:
         UnknownNameError: `reference` is no row of some workload.
@@ -64,9 +66,9 @@ def load_workloads(
     if len(given) == 1 and (given[0] / WORKLOADS).is_file():
         names = _names(given[0] / WORKLOADS)
         if names:
-            return _named(given[0], names, reference, on_read)
+            return _named(given[0], names, reference, on_read, indexes)
         warnings.append(f"{given[0] / WORKLOADS} cannot be read; workloads are told by model and data set")
-    found = collect(given, on_read=on_read)
+    found = collect(given, on_read=on_read, indexes=indexes)
     groups, lost = _grouped(found)
     if len(groups) < 2:
         experiment = assemble(found, reference)
@@ -82,14 +84,20 @@ def _names(path: Path) -> list[str]:
     return list(dict.fromkeys(names)) if isinstance(names, list) and good else []
 
 
-def _named(root: Path, names: Sequence[str], reference: str | None, on_read: OnRead | None) -> Workloads:
+def _named(
+    root: Path,
+    names: Sequence[str],
+    reference: str | None,
+    on_read: OnRead | None,
+    indexes: Indexes | None,
+) -> Workloads:
     """Read the workloads of one comparison; those that have not begun are told."""
     each: dict[str, Experiment] = {}
     warnings = []
     folders = {name: root / directory_name(name) for name in names}
     for name, folder in folders.items():
         if (folder / EXPERIMENT).is_file():
-            each[name] = load_experiment(folder, reference=reference, on_read=on_read)
+            each[name] = load_experiment(folder, reference=reference, on_read=on_read, indexes=indexes)
         else:
             warnings.append(f"the workload {name} has not begun")
     others = {path.parent for path in root.glob(f"*/{EXPERIMENT}")} - set(folders.values())

@@ -65,21 +65,37 @@ class RunIndex:
             return None
         return result if result is not None and result.status in _DONE and result.run_id == identity else None
 
-    def chain(self, directory: Path) -> dict[int, str]:
-        """Return the hashes of a run's batches by step, of a run with a readable result."""
+    def complete(self, directory: Path, identity: str) -> RunResult | None:
+        """Return what `done` does, if `config.yaml` describes the run `identity` as well."""
+        try:
+            entry = self._entry(directory)
+        except RunDirectoryError:
+            return None
+        if entry is None or entry.result.status not in _DONE or entry.result.run_id != identity:
+            return None
+        return entry.result if self._config_id(directory, entry) == identity else None
+
+    def read(self, directory: Path) -> tuple[RunResult, dict[int, str]] | None:
+        """Return the result in a run directory and the hashes of its batches by step; None where there is no result.
+
+        Raises:
+            RunDirectoryError: The result is damaged or of another schema version.
+        """
         entry = self._entry(directory)
-        if entry is None:
-            return read_chain(directory / _NAMES[2])
+        return None if entry is None else (entry.result, self._chain(directory, entry))
+
+    def config_id(self, directory: Path) -> str | None:
+        """Return the id of the run that `config.yaml` describes, of a run with a readable result; None: of none."""
+        entry = self._entry(directory)
+        return None if entry is None else self._config_id(directory, entry)
+
+    def _chain(self, directory: Path, entry: Entry) -> dict[int, str]:
         if entry.chain is None:
             entry.chain = self._pool.chain(read_chain(directory / _NAMES[2]))
             self._touch(entry)
         return entry.chain
 
-    def config_id(self, directory: Path) -> str | None:
-        """Return the id of the run that `config.yaml` describes, of a run with a readable result; None: of none."""
-        entry = self._entry(directory)
-        if entry is None:
-            return None
+    def _config_id(self, directory: Path, entry: Entry) -> str | None:
         if entry.config_id is None:
             found = _config_id(directory, entry)
             if found is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from grng_cli.live.compare_progress import MANY
 from grng_cli.live.live_table import LiveTable
 from grng_cli.live.run_board import Board
 from grng_cli.live.run_notices import RunNotices
@@ -34,6 +35,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._lock = threading.Lock()
         self._notices = RunNotices(output)
         self._best = BestSoFar(prepared.config.objective)
+        self._untold = 0
 
     @property
     def count(self) -> int:
@@ -51,6 +53,8 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._tell_reused()
         self._table.__exit__(kind, error, traceback)
 
     def ended(self, trial: Trial, trials: list[Trial]) -> None:
@@ -59,11 +63,21 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         with self._lock:
             best = self._best.take_in(trials)
             self._rows.look(trials)
+            if self._prepared.total > MANY and not self._rows.is_ours(trial):
+                self._untold += 1
+                return
+            self._tell_reused()
             best_text = "" if best is None else f"best {told(objective, best)} (trial {best.number})"
             self._output.chatter(
                 f"[{self.count}/{self._prepared.total}] {trial_text(trial, objective)}"
                 + (f"; {best_text}" if best is not None and best.number != trial.number else "")
             )
+
+    def _tell_reused(self) -> None:
+        """Say how many trials were there that have not been told."""
+        if self._untold:
+            self._output.chatter(f"{self._untold} of {self._prepared.total} trials are there already (reused)")
+            self._untold = 0
 
     def look(self, trials: Sequence[Trial]) -> None:
         """Take in what other processes have done."""
@@ -87,6 +101,7 @@ class BestSoFar:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
         self._seen: set[int] = set()
+        self._settled = 0
         self._best: Trial | None = None
 
     @property
@@ -94,15 +109,21 @@ class BestSoFar:
         """How many trials have ended."""
         return len(self._seen)
 
-    def take_in(self, trials: Iterable[Trial]) -> Trial | None:
-        """Return the best of `trials` and of those that were taken in before; None where none finished."""
+    def take_in(self, trials: Sequence[Trial]) -> Trial | None:
+        """Return the best of all trials; None where none finished.
+
+        Args:
+            trials: Each call has those of the one before, in the same order, and perhaps more.
+        """
         from grng.experiments.sweeps.summary import rank
 
-        for one in trials:
+        for one in trials[self._settled :]:
             if one.number in self._seen or not one.ended:
                 continue
             self._seen.add(one.number)
             better = self._best is None or rank(one, self._objective) < rank(self._best, self._objective)
             if one.status == "finished" and better:
                 self._best = one
+        while self._settled < len(trials) and trials[self._settled].number in self._seen:
+            self._settled += 1
         return self._best

@@ -30,6 +30,7 @@ class TrialRows:
         self._seeds = prepared.config.seeds
         self._total = prepared.total
         self._taken: set[int] = set()
+        self._settled = 0
         for number in range(prepared.total):
             for seed in self._seeds:
                 kind = label or prepared.config.optimizer.name
@@ -44,10 +45,14 @@ class TrialRows:
             follow(self._board, key, event)
 
     def look(self, trials: Sequence[Trial]) -> None:
-        """Take in where the trials of other processes, and of earlier calls, stand."""
-        for trial in trials:
-            # A run of this process that was pruned says of itself that it was interrupted.
-            if (trial.number in self._taken and trial.status != "pruned") or trial.number >= self._total:
+        """Take in where the trials of other processes, and of earlier calls, stand.
+
+        Args:
+            trials: All of them, by number; each call has those of the one before, and perhaps more.
+        """
+        # Of thousands, most have ended and been seen: the first ones are not looked at again.
+        for trial in trials[self._settled :]:
+            if self._is_not_looked_at(trial):
                 continue
             outcomes = {run.seed: run for run in trial.runs}
             for seed in self._seeds:
@@ -60,6 +65,20 @@ class TrialRows:
                     self._board.end(key, cast(State, run.status), accuracy=run.val_accuracy, reused=True)
                 else:
                     self._board.leave(key, "elsewhere")
+        while self._settled < len(trials):
+            trial = trials[self._settled]
+            if not trial.ended and trial.number < self._total:
+                break
+            self._settled += 1
+
+    def is_ours(self, trial: Trial) -> bool:
+        """Return whether this process has taken a trial up."""
+        return trial.number in self._taken
+
+    def _is_not_looked_at(self, trial: Trial) -> bool:
+        # A run of this process that was pruned says of itself that it was interrupted.
+        ours = trial.number in self._taken and trial.status != "pruned"
+        return ours or trial.number >= self._total
 
     def _key(self, number: int, seed: int) -> Key:
         return self._label, number, seed

@@ -6,18 +6,20 @@ import io
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from grng.experiments.plan import PlannedRun
+from grng.experiments.pool.elsewhere import RunTaken
 from grng.experiments.sweeps.objectives import RunOutcome
 from grng.experiments.sweeps.trials import Trial
 from grng.runs.config import RunConfig
 from grng.training.events import EpochDone, Evaluated, RunEnded, RunStarted, StepDone
-from grng_cli.live import compare_progress
+from grng_cli.live import compare_progress, sweep_progress
 from grng_cli.live.compare_progress import CompareProgress
-from grng_cli.live.sweep_progress import BestSoFar
+from grng_cli.live.sweep_progress import BestSoFar, SweepProgress
 from grng_cli.live.train_progress import TrainProgress
 from grng_cli.output import Output
 from tests.report.factory import make_result
@@ -206,6 +208,27 @@ def test_of_many_runs_those_that_were_there_are_told_by_their_number(
         "[4/5] sgd seed 3: test accuracy 0.950, loss 0.15, 20 steps in 8.1 s",
         "1 of 5 runs are there already (reused)",
     ]
+
+
+def test_of_many_trials_those_of_earlier_calls_are_told_by_their_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep_progress, "MANY", 3)
+    config = SimpleNamespace(seeds=[7], objective="accuracy", sampler="qmc", optimizer=SimpleNamespace(name="sgd"))
+    probe = SimpleNamespace(training=SimpleNamespace(steps=20))
+    sweep: Any = SimpleNamespace(config=config, probe=probe, total=4, workers=1, space={}, directory=Path("x"))
+    trials = [Trial(n, {"lr": 0.1}, 0.5 + n / 10, (RunOutcome(7, "finished", None, 0.5 + n / 10),)) for n in range(4)]
+    with SweepProgress(Output(), sweep) as progress:
+        for end in range(1, 4):
+            progress.ended(trials[end - 1], trials[:end])
+        progress(Trial(3, {"lr": 0.1}, None, ()), 7, RunTaken())
+        progress.ended(trials[3], trials)
+    assert progress.count == 4
+    said = capsys.readouterr().err.splitlines()
+    assert said[2] == "3 of 4 trials are there already (reused)"
+    assert said[3].startswith("[4/4] trial 3")
+    assert len(said) == 4
+    assert [row.state for row in progress.board.rows.values()][:3] == ["finished"] * 3
 
 
 def test_the_best_so_far_is_that_of_all_trials_seen_by_then() -> None:

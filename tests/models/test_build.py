@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 
 from grng.errors import GrngError, UnknownNameError
 from grng.models import check_model_kwargs, check_model_name, create_model, list_models
+from grng.models.names import is_in_timms_source
 
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_maxvit", "test_mambaout"]
 
@@ -136,3 +139,18 @@ def test_list_models_without_a_match() -> None:
     with pytest.raises(UnknownNameError) as caught:
         list_models("zzzz*")
     assert str(caught.value) == ("no model of timm matches 'zzzz*'. Put * for any letters: 'vit*' or '*resnet*'.")
+
+
+def test_a_name_is_found_in_timms_source_exactly_where_timm_has_it_and_without_importing_it() -> None:
+    import timm
+
+    registered = timm.list_models()
+    some = registered[:: len(registered) // 25]
+    assert [name for name in some if not is_in_timms_source(name)] == []
+    assert not any(
+        is_in_timms_source(name) for name in ("test_resnt", "test_vi", "vit.*", "", "test_vit.r160_in1k", "ü")
+    )
+    look = (
+        "import sys; from grng.models import check_model_name as check; check('test_vit'); print('timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", look], check=True, capture_output=True).stdout == b"False\n"

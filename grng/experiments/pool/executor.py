@@ -92,6 +92,36 @@ def stopped_result(directory: Path) -> RunResult:
     return RunResult.load(directory / "result.json")
 
 
+class OnDemand(Executor):
+    """Hands runs to an executor that is made for the first of them: where there is none to do, nothing is started.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        self._make = make
+        self._made: Executor | None = None
+
+    def submit(
+        self, config: RunConfig, directory: Path, *, on_event: EventHandler | None = None, rerun: bool = False
+    ) -> Future[RunResult]:
+        """Hand over one run."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made.submit(config, directory, on_event=on_event, rerun=rerun)
+
+    def stop(self, directory: Path) -> None:
+        """Have a run stop, where one was submitted."""
+        if self._made is not None:
+            self._made.stop(directory)
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Shut it down, where it was made."""
+        if self._made is not None:
+            self._made.shutdown(cancel=cancel)
+
+
 def ignore_event(event: Any) -> None:
     """Do nothing with `event`."""
 

@@ -13,6 +13,7 @@ from grng.experiments.pool.slots import Slot
 from grng.experiments.sweeps import record as sweep_record
 from grng.experiments.sweeps import samplers
 from grng.experiments.sweeps.config import DEFAULT_TRIALS, SweepConfig
+from grng.experiments.sweeps.ended import all_ended
 from grng.experiments.sweeps.maps import check_maps
 from grng.experiments.sweeps.objectives import minimizes, needs_target
 from grng.experiments.sweeps.space_grammar import Real
@@ -36,6 +37,7 @@ class PreparedSweep:
         total: Trials in all.
         slots: What its workers get; empty: the runs are done in this process.
         notes: Lines on the model: weights loaded, what is frozen.
+        complete: Whether all trials have ended, and none is to be done again.
     """
 
     config: SweepConfig
@@ -45,6 +47,7 @@ class PreparedSweep:
     total: int
     slots: tuple[Slot, ...]
     notes: tuple[str, ...] = ()
+    complete: bool = False
 
     @property
     def workers(self) -> int:
@@ -69,13 +72,18 @@ class PreparedSweep:
         )
 
 
-def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool = True) -> PreparedSweep:
+def prepare(
+    config: SweepConfig, *, locate: Locate | None = None, download: bool = True, rerun: bool = False
+) -> PreparedSweep:
     """Check everything that can be checked before a trial begins; nothing is written.
+
+    Where all trials have ended, no model is built and no data set opened: nothing will be trained.
 
     Args:
         config: The sweep.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
         download: Whether data and pretrained weights may be fetched.
+        rerun: Whether the trials that are there will be thrown away.
 
     Raises:
         GrngError: Names, space, model, device or directory do not do.
@@ -84,6 +92,10 @@ def prepare(config: SweepConfig, *, locate: Locate | None = None, download: bool
     sweep_record.check_folder(planned.directory, planned.described)
     check_place(planned.slots, config.pool, planned.directory)
     here = are_here(planned.slots, config.pool)
+    if not rerun and all_ended(planned.directory, planned.total):
+        if here:
+            preflight.check_machine(planned.probe)
+        return replace(planned, complete=True)
     return replace(planned, notes=(*preflight.check([planned.probe], download=download, here=here), *planned.notes))
 
 

@@ -12,7 +12,7 @@ on which trials have ended when the next begins.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,15 +130,38 @@ def _grid(space: Space, number: int) -> dict[str, Any]:
 
 
 def _tpe(space: Space, *, seed: int, number: int, trials: Sequence[FrozenTrial], minimize: bool) -> dict[str, Any]:
+    """Return what `Study.ask` would, of a study with these trials; it would copy all of them for each new one."""
     import optuna
+    from optuna.trial import TrialState, create_trial
+
+    class Given(optuna.storages.InMemoryStorage):
+        def get_all_trials(
+            self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+        ) -> list[FrozenTrial]:
+            return [trial for trial in trials if states is None or trial.state in states]
+
+        def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+            """Forget what other processes would be told of a trial that is asked for: the journal tells them."""
 
     derived = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with quiet_optuna():
         # Trials that still run count as bad: several workers then look in different places.
-        study = optuna.create_study(
-            direction="minimize" if minimize else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=derived, constant_liar=True),
-        )
-        study.add_trials(list(trials))
-        asked = study.ask({name: distribution(space[name]) for name in sorted(space)})
-    return from_optuna(space, asked.params)
+        sampler = optuna.samplers.TPESampler(seed=derived, constant_liar=True)
+        study = optuna.create_study(storage=Given(), direction="minimize" if minimize else "maximize", sampler=sampler)
+        asked = create_trial(state=TrialState.RUNNING)
+        together = sampler.sample_relative(study, asked, sampler.infer_relative_search_space(study, asked))
+        params = {}
+        for name in sorted(space):
+            one = distribution(space[name])
+            if one.single():
+                params[name] = _only(one)
+            elif name in together:
+                params[name] = together[name]
+            else:
+                params[name] = sampler.sample_independent(study, asked, name, one)
+    return from_optuna(space, params)
+
+
+def _only(distribution: Any) -> Any:
+    """Return the one value of a distribution with a single one."""
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low

@@ -10,6 +10,7 @@ from typing import Any
 
 from grng.experiments.sweeps.config import SweepConfig
 from grng.experiments.sweeps.edges import Edge, edges
+from grng.experiments.sweeps.ended import SUMMARY
 from grng.experiments.sweeps.endings import ENDINGS, pruned_sentence
 from grng.experiments.sweeps.in_notebook import SweepInNotebook
 from grng.experiments.sweeps.maps import axes_of
@@ -25,7 +26,6 @@ from grng.runs.files import atomic_write_json, atomic_write_text
 from grng.runs.loading import dump_yaml
 
 BEST = "best.yaml"
-SUMMARY = "sweep.json"
 
 LEAST_FOR_IMPORTANCE = 8
 """Trials below which nothing is said about what mattered."""

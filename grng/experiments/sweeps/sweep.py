@@ -43,7 +43,7 @@ RunEvent = Callable[[Trial, int, Any], None]
 """Receives trial, seed and event (`grng.training.events`) of every run; from any thread."""
 
 TrialEvent = Callable[[Trial, "list[Trial]"], None]
-"""Receives a trial that has ended, and all trials of the folder."""
+"""Receives a trial that has ended, and all trials of the folder; the list may grow afterwards."""
 
 Look = Callable[["list[Trial]"], None]
 """Receives all trials of the folder."""
@@ -78,7 +78,7 @@ def sweep(
         KeyboardInterrupt: As above.
     """
     config = as_config(SweepConfig, config) if isinstance(config, Mapping) else config
-    prepared = config if isinstance(config, PreparedSweep) else prepare(config)
+    prepared = config if isinstance(config, PreparedSweep) else prepare(config, rerun=rerun)
     directory = prepared.directory
     sweep_record.write_record(directory, sweep_record.described(prepared.config, prepared.space, prepared.probe))
     if rerun:
@@ -86,9 +86,11 @@ def sweep(
     store = _store(prepared)
     earlier = store.trials()
     if on_trial:
-        for index, trial in enumerate(earlier):
+        so_far: list[Trial] = []
+        for trial in earlier:
+            so_far.append(trial)
             if trial.ended:
-                on_trial(trial, earlier[: index + 1])
+                on_trial(trial, so_far)
     with ExitStack() as stack:
         pool = executor or stack.enter_context(executor_for(prepared.slots, prepared.config.pool))
         _Sweeper(prepared, store, pool, on_trial, on_event, on_look).run()

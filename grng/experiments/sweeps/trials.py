@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from grng.errors import RunDirectoryError
+from grng.experiments.sweeps.ended import JOURNAL
 from grng.experiments.sweeps.objectives import RunOutcome, trial_status
 from grng.experiments.sweeps.samplers import distribution, from_optuna, quiet_optuna, to_optuna
 from grng.experiments.sweeps.spaces import Space
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-JOURNAL = "trials.log"
 FOLDER = "trials"
 LOCK = "sweep.lock"
 
@@ -100,7 +100,9 @@ class TrialStore:
         self.folder = folder
         self.space = space
         self.minimize = minimize
-        self._ended: dict[int, Trial] = {}
+        self._frozen: list[FrozenTrial] = []
+        self._trials: list[Trial] = []
+        self._running: set[int] = set()
         # Of the operating system: a process that is killed holds it no longer. Optuna's own waits for 30 s then.
         self._lock = FileLock(folder / LOCK, thread_local=False)
         with self.locked():
@@ -124,16 +126,8 @@ class TrialStore:
     def trials(self) -> list[Trial]:
         """Return all trials, in the order of their numbers."""
         with self.locked():
-            return [self._trial(stored) for stored in self._stored()]
-
-    def _trial(self, stored: FrozenTrial) -> Trial:
-        """Return a trial; one that has ended stays as it is."""
-        known = self._ended.get(stored.number)
-        if known is None:
-            known = _trial(stored, self.space)
-            if known.ended:
-                self._ended[stored.number] = known
-        return known
+            self._look()
+            return list(self._trials)
 
     def take(self, total: int, propose: Propose) -> Taken | None:
         """Take up a trial that its process left behind, else begin the next one; None: there is nothing to do.
@@ -143,14 +137,14 @@ class TrialStore:
             propose: Says what to try next.
         """
         with self.locked():
-            stored = self._stored()
-            for one in stored[:total]:
-                if not one.state.is_finished() and (claim := self._claim(one.number)) is not None:
-                    return Taken(_trial(one, self.space), claim, resumed=True)
-            number = len(stored)
+            self._look()
+            for number in sorted(self._running):
+                if number < total and (claim := self._claim(number)) is not None:
+                    return Taken(self._trials[number], claim, resumed=True)
+            number = len(self._trials)
             if number >= total:
                 return None
-            values = propose(number, stored)
+            values = propose(number, self._frozen)
             claim = self._claim(number)
             if claim is None:  # somebody threw the journal away while trials ran
                 raise RunDirectoryError(
@@ -162,28 +156,30 @@ class TrialStore:
     def report(self, number: int, step: int, value: float, pruner: BasePruner) -> bool:
         """Write down a value that a trial has on its way, at most once a step; return whether `pruner` gives it up."""
         with self.locked(), quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
-            one = self._stored()[number]
+            one = self._stored(number)
             if step not in one.intermediate_values:  # a run that was resumed may come by again
                 self._study._storage.set_trial_intermediate_value(one._trial_id, step, value)
-            return pruner.prune(self._study, self._stored()[number])
+            return pruner.prune(self._study, self._stored(number))
 
     def finish(self, number: int, value: float, runs: Sequence[RunOutcome]) -> Trial:
         """Write down what came of a trial."""
         from optuna.trial import TrialState
 
         with self.locked(), quiet_optuna(), explain_os_errors(self.folder / JOURNAL):
-            one = self._stored()[number]
+            self._look()
+            one = self._stored(number)
             self._study._storage.set_trial_user_attr(one._trial_id, _RUNS, [run.stored() for run in runs])
             if trial_status(runs) == "pruned":
                 value = one.intermediate_values[max(one.intermediate_values)]
                 self._study.tell(number, state=TrialState.PRUNED)
             else:
                 self._study.tell(number, value)
-        return Trial(number, from_optuna(self.space, one.params), value, tuple(runs))
+        return Trial(number, self._trials[number].values, value, tuple(runs))
 
     def in_use(self) -> bool:
         """Return whether a process is running one of the trials."""
-        for number in range(len(self._stored())):
+        self._look()
+        for number in range(len(self._trials)):
             claim = self._claim(number)
             if claim is None:
                 return True
@@ -229,9 +225,40 @@ class TrialStore:
             if content and not content.endswith(b"\n"):
                 os.truncate(path, content.rfind(b"\n") + 1)
 
-    def _stored(self) -> list[FrozenTrial]:
+    def _look(self) -> None:
+        """Take in what the journal has that is new: of thousands of trials, only those that run and those begun since.
+
+        Optuna itself gives out all trials or one.
+        """
+        storage, study = self._study._storage, self._study._study_id
         with explain_os_errors(self.folder / JOURNAL):
-            return list(self._study.get_trials(deepcopy=False))
+            if not self._frozen:
+                for stored in self._study.get_trials(deepcopy=False):
+                    self._take_in(stored)
+                return
+            for number in sorted(self._running):
+                self._take_in(storage.get_trial(self._frozen[number]._trial_id))
+            with suppress(KeyError):  # there is no further trial
+                while True:
+                    identity = storage.get_trial_id_from_study_id_trial_number(study, len(self._frozen))
+                    self._take_in(storage.get_trial(identity))
+
+    def _stored(self, number: int) -> FrozenTrial:
+        """Return a trial as the journal has it now; also where another thread looks."""
+        storage = self._study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+    def _take_in(self, stored: FrozenTrial) -> None:
+        number, trial = stored.number, _trial(stored, self.space)
+        if number == len(self._frozen):
+            self._frozen.append(stored)
+            self._trials.append(trial)
+        else:
+            self._frozen[number], self._trials[number] = stored, trial
+        if stored.state.is_finished():
+            self._running.discard(number)
+        else:
+            self._running.add(number)
 
     def _add(self, values: dict[str, Any]) -> None:
         from optuna.trial import TrialState, create_trial

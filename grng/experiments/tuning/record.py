@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +95,6 @@ def highest_accuracy(folder: Path) -> float | None:
     """Return the highest validation accuracy that a trial of the sweep had at its end; None: there is none."""
     found = [trial.get("val_accuracy") for trial in _summary(folder).get("trials", [])]
     return max((float(one) for one in found if isinstance(one, int | float)), default=None)
-
-
-def ended_trials(folder: Path) -> Mapping[str, int]:
-    """Return how many trials finished, diverged, failed, and run; empty where there is no summary."""
-    try:
-        counts = _summary(folder)["counts"]
-        return {str(status): int(count) for status, count in counts.items()}
-    except (GrngError, KeyError, TypeError, ValueError, AttributeError):
-        return {}
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from grng.experiments.machine import executor_for, with_threads
 from grng.experiments.plan import rows
 from grng.experiments.pool.executor import Executor
 from grng.experiments.record import Calibration, read_record
-from grng.experiments.sweeps.endings import ENDINGS
+from grng.experiments.sweeps.ended import all_ended, ended_trials
 from grng.experiments.sweeps.plan import PreparedSweep
 from grng.experiments.sweeps.sweep import sweep
 from grng.experiments.sweeps.trials import Trial, read_trials
 from grng.experiments.tuning.config import TuneConfig
 from grng.experiments.tuning.plan import Sweeps, at_probe, label, placed, sweeps_of
-from grng.experiments.tuning.record import ended_trials, highest_accuracy, tuned_target
+from grng.experiments.tuning.record import highest_accuracy, tuned_target
 from grng.runs.config import replace
 from grng.runs.schema import Locate
 
@@ -112,9 +112,7 @@ def tune(
 
 def is_complete(prepared: PreparedSweep) -> bool:
     """Return whether a sweep's summary says that all of its trials have ended."""
-    counts = ended_trials(prepared.directory)
-    ended = sum(counts.get(status, 0) for status in ENDINGS)
-    return ended >= prepared.total and not counts.get("running")
+    return all_ended(prepared.directory, prepared.total)
 
 
 def filled(prepared: Prepared, sweeps: Sweeps) -> Prepared:

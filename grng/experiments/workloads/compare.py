@@ -26,6 +26,7 @@ from grng.experiments.workloads.record import WorkloadsRecord, check_no_root, ch
 from grng.report.reading import WORKLOADS
 from grng.runs.config import replace
 from grng.runs.identity import directory_name, short_id
+from grng.runs.index import RunIndex
 from grng.runs.schema import Key, Locate
 from grng.runs.sources import dotted
 
@@ -81,6 +82,16 @@ class PreparedWorkloads:
             seeds=list(first.config.seeds),
             reference=first.config.chosen_reference,
         ).save(self.directory)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all runs on all workloads have their results, and none is to be done again."""
+        return all(one.complete for one in self.each)
+
+    @property
+    def indexes(self) -> dict[Path, RunIndex]:
+        """What is in the directory of each workload, for `load_experiment` and `load_workloads`."""
+        return {one.directory: one.index for one in self.each if one.index is not None}
 
     @property
     def run_count(self) -> int:
@@ -150,7 +161,7 @@ def _locate_in(index: int, config: CompareConfig, locate: Locate | None) -> Loca
 
 
 def prepare_workloads(
-    config: CompareConfig, *, locate: Locate | None = None, download: bool = True
+    config: CompareConfig, *, locate: Locate | None = None, download: bool = True, rerun: bool = False
 ) -> PreparedWorkloads:
     """Check everything that can be checked, on all workloads, before a run begins.
 
@@ -158,6 +169,7 @@ def prepare_workloads(
         config: The comparison.
         locate: Where a key of it was given, for messages (`Loaded.locate`).
         download: Whether data and pretrained weights may be fetched.
+        rerun: Whether runs that have a result will be done again.
 
     Raises:
         GrngError: Names, hyperparameters, models, device or directories do not do.
@@ -168,7 +180,7 @@ def prepare_workloads(
         (only,) = workloads
         if only.config.output is not None:
             check_no_root(only.config.output)
-        prepared = prepare(only.config, locate=only.locate, download=download, seen=seen)
+        prepared = prepare(only.config, locate=only.locate, download=download, seen=seen, rerun=rerun)
         return PreparedWorkloads(prepared.directory, (None,), (prepared,))
     check_names(workloads)
     directory = config.output or Path("runs", f"compare-{short_id(_identity(workloads))}")
@@ -178,7 +190,7 @@ def prepare_workloads(
     for one in workloads:
         placed = replace(one.config, output=directory / directory_name(one.name or ""))
         with _naming(one):
-            each.append(prepare(placed, locate=one.locate, download=download, seen=seen))
+            each.append(prepare(placed, locate=one.locate, download=download, seen=seen, rerun=rerun))
     return PreparedWorkloads(directory, tuple(one.name for one in workloads), tuple(each))
 
 
@@ -273,7 +285,7 @@ def compare_workloads(
         GrngError: Something for the user to mend; what had not ended is told to save itself.
         KeyboardInterrupt: As above.
     """
-    prepared = config if isinstance(config, PreparedWorkloads) else prepare_workloads(config)
+    prepared = config if isinstance(config, PreparedWorkloads) else prepare_workloads(config, rerun=rerun)
     prepared.save_names()
     done: dict[str, Comparison] = {}
     for name, one in zip(prepared.names, prepared.each, strict=True):

@@ -74,3 +74,36 @@ def test_tpe_goes_where_trials_were_good_and_is_a_function_of_them() -> None:
     assert ask(30, True) == ask(30, True)
     assert np.median([ask(number, True) for number in range(30, 37)]) == pytest.approx(0.8, abs=0.1)
     assert np.median([ask(number, False) for number in range(30, 37)]) < 0.3
+
+
+@pytest.mark.parametrize("minimize", [True, False])
+def test_tpe_is_what_optunas_own_study_asks_for(minimize: bool) -> None:
+    import optuna
+
+    from grng.experiments.sweeps.samplers import distribution, quiet_optuna
+
+    space = {**SPACE, "one": Choice(("alone",)), "fixed": Whole(3, 3, log=False)}
+    distributions = {name: distribution(one) for name, one in space.items()}
+    draws = np.random.default_rng(0).random((40, len(space)))
+    values = [{name: one.at(unit) for (name, one), unit in zip(space.items(), draw, strict=True)} for draw in draws]
+    states = [optuna.trial.TrialState.RUNNING if n % 9 == 8 else optuna.trial.TrialState.COMPLETE for n in range(40)]
+    with quiet_optuna():
+        trials = [
+            optuna.trial.create_trial(
+                state=state,
+                value=None if state == optuna.trial.TrialState.RUNNING else float(one["lr"]),
+                params=to_optuna(space, one),
+                distributions=distributions,
+            )
+            for one, state in zip(values, states, strict=True)
+        ]
+        for number, trial in enumerate(trials):
+            trial.number = number
+        for count in (0, 5, 40):
+            derived = int(np.random.SeedSequence([3, count]).generate_state(1)[0])
+            sampler = optuna.samplers.TPESampler(seed=derived, constant_liar=True)
+            study = optuna.create_study(direction="minimize" if minimize else "maximize", sampler=sampler)
+            study.add_trials(trials[:count])
+            asked = study.ask({name: distributions[name] for name in sorted(space)})
+            ours = propose("tpe", space, seed=3, number=count, trials=trials[:count], minimize=minimize)
+            assert ours == from_optuna(space, asked.params)

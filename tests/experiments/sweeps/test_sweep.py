@@ -298,3 +298,39 @@ def test_a_sweep_that_is_stopped_leaves_a_summary_of_what_has_ended(
         run(prepared(tmp_path / "x"), Fake(near(0.005), stop_at=4))
     counts = json.loads((tmp_path / "x" / "sweep.json").read_text())["counts"]
     assert counts["finished"] == 4
+
+
+def test_all_trials_are_taken_from_the_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from optuna.storages import JournalStorage
+
+    run(prepared(tmp_path / "x", trials=5), near(0.005))
+    asked: list[str] = []
+    for name in ("get_all_trials", "get_trial"):
+        real = getattr(JournalStorage, name)
+
+        def told(self: Any, *given: Any, _name: str = name, _real: Any = real, **named: Any) -> Any:
+            asked.append(_name)
+            return _real(self, *given, **named)
+
+        monkeypatch.setattr(JournalStorage, name, told)
+    summary = run(prepared(tmp_path / "x", trials=9), near(0.005))
+    assert [trial.number for trial in summary.trials] == list(range(9))
+    assert asked.count("get_all_trials") == 1, "and those that run or are new one by one"
+    assert asked.count("get_trial") < 4 * 12
+    store = TrialStore(tmp_path / "x", prepared(tmp_path / "x").space, minimize=False)
+    assert store.trials() == list(summary.trials), "as another process reads them"
+
+
+def test_a_sweep_that_is_complete_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(prepared(tmp_path / "x"), near(0.005))
+
+    def build(configs: Any, **given: Any) -> Any:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr("grng.experiments.preflight.check", build)
+    monkeypatch.setattr("grng.experiments.machine.started", build)
+    again = prepared(tmp_path / "x")
+    assert again.complete
+    assert sweep(again).document() == first.document()
+    with pytest.raises(AssertionError, match="nothing is to be trained"):
+        prepared(tmp_path / "x", trials=7)
