@@ -90,7 +90,7 @@ def test_whatever_is_to_be_done_is_checked_before(complete: CompareConfig) -> No
 
 @pytest.mark.usefixtures("forbidden")
 def test_a_device_that_is_not_there_is_refused_all_the_same(complete: CompareConfig) -> None:
-    with pytest.raises(GrngError, match="(?i)cuda"):
+    with pytest.raises(GrngError, match=r"(?i)cuda"):
         prepare(comparison(complete.output or Path(), machine={"device": "cuda:99"}))
 
 
