@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grng.runs.collection import collection_put_off
 from grng_cli.options import common as options
 from grng_cli.options import statistics as statistics_options
 from grng_cli.output import Output
@@ -63,7 +64,7 @@ def run_comparison(
 
     check_files(markdown, csv)
     statistics_options.check_planning_flags(flags, plan=plan, dry_run=dry_run)
-    with printer.busy("loading torch and timm"):
+    with printer.busy("loading torch and timm"), collection_put_off():
         inert = dry_run or plan
         prepared, expectations = _prepare(
             flags,
@@ -99,7 +100,8 @@ def run_comparison(
         return comparison
     printer.chatter("")
     report = _report_several if tuned.several else _report
-    code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+    with collection_put_off():
+        code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
     if tuned.each[0].config.report:
         from grng_cli.report_page import write_at_end
 

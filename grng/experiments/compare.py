@@ -23,6 +23,7 @@ from grng.experiments.sweeps.plan import PreparedSweep
 from grng.experiments.tuning.config import TuneConfig
 from grng.experiments.tuning.plan import at_probe, check_tune, placed, sweeps_of
 from grng.experiments.tuning.tune import check_target, expected, tune, with_known_target
+from grng.runs.collection import collection_put_off
 from grng.runs.index import RunIndex
 from grng.runs.schema import Locate
 
@@ -184,9 +185,10 @@ def compare(
         config = prepared.config
         calibrations = _calibrations(prepared, on_calibrated)
         steps = {label: one.steps for label, one in calibrations.items()}
-        planned = prepared.planned or plan(config, steps=steps, locate=prepared.locate)
         index = prepared.index or RunIndex(prepared.directory)
-        stored = check_directory(prepared.directory, planned, index)
+        with collection_put_off():
+            planned = prepared.planned or plan(config, steps=steps, locate=prepared.locate)
+            stored = check_directory(prepared.directory, planned, index)
         stored = {} if rerun else stored
         record = record_of(prepared, calibrations, all_there=len(stored) == len(planned), rerun=rerun)
         record.save(prepared.directory)

@@ -39,6 +39,7 @@ def _names() -> tuple[str, ...]:
     return (*timm.list_models(), *OWN_MODELS)
 
 
+@lru_cache(maxsize=8)
 def is_in_timms_source(name: str) -> bool:
     """Return whether timm's own files register a model `name`, without importing timm.
 

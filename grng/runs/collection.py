@@ -1,4 +1,4 @@
-"""Reading thousands of records without the search for reference cycles, which looks at all of them over and over."""
+"""Making thousands of records without the search for reference cycles, which looks at all of them over and over."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from grng.runs.collection import collection_put_off
 from grng_cli.live.live_table import LiveTable
 from grng_cli.live.run_board import Board
 from grng_cli.live.run_events import follow
@@ -65,8 +66,10 @@ class CompareProgress(AbstractContextManager["CompareProgress"]):
 
     def planned(self, runs: Sequence[PlannedRun]) -> None:
         """Take in which runs there will be."""
-        for run in runs:
-            self.board.add(self._name(run), self._name(run), f"{self._prefix}{run.label}", run.config.training.steps)
+        with collection_put_off():
+            for run in runs:
+                name = self._name(run)
+                self.board.add(name, name, f"{self._prefix}{run.label}", run.config.training.steps)
 
     def workload(self, name: str | None) -> None:
         """Take in which workload the runs that follow are of."""
