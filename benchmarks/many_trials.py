@@ -110,6 +110,8 @@ def commands(count: int, root: Path) -> dict[str, list[str]]:
 def costs(counts: list[int], tpe: list[int], folder: Path) -> list[str]:
     """Return the table of what a trial costs."""
     rows = []
+    for sampler in ("qmc", "tpe"):  # what is loaded on the way is no cost of a trial
+        milliseconds(prepared(15, folder / f"{sampler}-first", sampler), nothing)
     for sampler, of_sampler in (("qmc", counts), ("tpe", tpe)):
         found = []
         for count in of_sampler:
