@@ -112,6 +112,9 @@ def test_an_executor_is_made_for_the_first_run_and_only_then(monkeypatch: pytest
             said.append(f"run {directory}")
             return Future()
 
+        def stop(self, directory: Path) -> None:
+            said.append(f"stop {directory}")
+
         def shutdown(self, *, cancel: bool = False) -> None:
             said.append(f"shutdown {cancel}")
 
@@ -124,10 +127,12 @@ def test_an_executor_is_made_for_the_first_run_and_only_then(monkeypatch: pytest
         pass
     assert said == []
     pool = executor_for((), PoolConfig())
+    pool.stop(Path("a"))
     for name in ("a", "b"):
         pool.submit(RunConfig(), Path(name))
+    pool.stop(Path("b"))
     pool.shutdown(cancel=True)
-    assert said == ["made", "run a", "run b", "shutdown True"]
+    assert said == ["made", "run a", "run b", "stop b", "shutdown True"]
 
 
 def test_runs_seem_done_by_the_heads_of_their_results(
