@@ -7,6 +7,7 @@ certain is found out later, and a wrong guess costs the time that a start ahead 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def all_seem_done(config: CompareConfig) -> bool:
     Args:
         config: The comparison; without `output`, any experiment with a directory of that kind may be it.
     """
-    roots = [config.output] if config.output is not None else Path("runs").glob("compare-*")
+    roots: Iterable[Path] = [config.output] if config.output is not None else Path("runs").glob("compare-*")
     return any(_all_done(os.fspath(root), config) for root in roots)
 
 

@@ -18,6 +18,7 @@ from grng.experiments.head_start import all_seem_done, trials_seem_done
 from grng.experiments.machine import executor_for
 from grng.experiments.plan import plan
 from grng.experiments.pool.config import PoolConfig
+from grng.experiments.pool.executor import Executor
 from grng.experiments.record import Record
 from grng.experiments.sweeps.config import SweepConfig
 from grng.report.load import load_experiment
@@ -107,7 +108,7 @@ def test_a_report_reads_no_result_that_the_comparison_has_read(
 def test_an_executor_is_made_for_the_first_run_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
-    class Pool(machine.Executor):
+    class Pool(Executor):
         def submit(self, config: RunConfig, directory: Path, **given: Any) -> Future[RunResult]:
             said.append(f"run {directory}")
             return Future()
@@ -118,7 +119,7 @@ def test_an_executor_is_made_for_the_first_run_and_only_then(monkeypatch: pytest
         def shutdown(self, *, cancel: bool = False) -> None:
             said.append(f"shutdown {cancel}")
 
-    def make(*given: Any) -> machine.Executor:
+    def make(*given: Any) -> Executor:
         said.append("made")
         return Pool()
 
