@@ -43,6 +43,26 @@ def power_note(seeds: int, comparisons: int) -> str | None:
     return f"{smallest}: no test can reach {SIGNIFICANCE:g}; {needed} seeds can ({family})"
 
 
+def leaves_out_zero(row: Row) -> bool:
+    """Return whether a row is not told apart from the reference although its interval leaves out 0."""
+    low, high = row.difference_low, row.difference_high
+    if low is None or high is None or not row.verdict.startswith("not distinguishable"):
+        return False
+    return low > 0 or high < 0
+
+
+def apart_note(rows: Sequence[Row], comparisons: int) -> str | None:
+    """Return why a difference whose interval leaves out 0 may be not distinguishable; None where none is."""
+    labels = [row.label for row in rows if leaves_out_zero(row)]
+    if not labels:
+        return None
+    corrected = f", corrected for {comparisons} comparisons; an interval is of one row alone" if comparisons > 1 else ""
+    return (
+        f"not distinguishable, although 0 is outside of the interval: {few(labels)}; "
+        f"verdicts are the exact test's{corrected}"
+    )
+
+
 def time_mark(runs: Sequence[Run], references: Sequence[Run]) -> str:
     """Return why the times of `runs` cannot be compared with the reference's, "" when they can."""
     if any(result.time.shared for result in _results(runs)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grng.diagnostics.names import DIAGNOSTICS
 from grng.report.asked import missing_values
-from grng.report.checks import machine, notes_of, power_note, time_mark, warnings_of
+from grng.report.checks import apart_note, machine, notes_of, power_note, time_mark, warnings_of
 from grng.report.pairing import Pair, pair_runs
 from grng.report.records import Experiment, Run
 from grng.report.row import Row
@@ -113,7 +113,8 @@ def summarise(
     rows = compared(rows, reference, pairs, margin=margin, interval=interval)
     results = [run.result for run in experiment.runs if run.result is not None]
     notes = notes_of(experiment, rows, include_shared_times=include_shared_times, margin=margin, interval=interval)
-    power = power_note(max((row.pairs for row in rows), default=0), sum(row.p_value is not None for row in rows))
+    comparisons = sum(row.p_value is not None for row in rows)
+    power = power_note(max((row.pairs for row in rows), default=0), comparisons) or apart_note(rows, comparisons)
     model = results[0].model if results else None
     dataset = results[0].dataset if results else None
     tuning = experiment.tuning

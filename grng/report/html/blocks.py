@@ -79,12 +79,16 @@ class Prose:
     Attributes:
         lines: The sentences.
         tone: plain (a list), lead (large), warning (loud), note (small).
+        title: What opens them where they are folded.
+        folded: Whether they are shown on request only.
     """
 
     kind: ClassVar[str] = "prose"
 
     lines: tuple[str, ...]
     tone: str = "plain"
+    title: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

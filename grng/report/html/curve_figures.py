@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from grng.report.columns import number
 from grng.report.html.blocks import Figure
 from grng.report.html.curves import Array, Curve, RowCurves
@@ -13,6 +15,9 @@ from grng.report.html.plotting import band_colour, group, label_text, layout, le
 _MARKERS = 8
 """Marked points of a line, to tell it from others without colour."""
 _SEEDS_TOLD = 12
+_AROUND = 0.5
+"""How far, in parts of what finished runs span, the frame goes beyond it for wide bands and runs that diverged."""
+_BEYOND = "What goes on beyond the frame is seen after a double-click, or on a logarithmic axis."
 
 
 class _Traces:
@@ -83,13 +88,17 @@ def curve_figure(
             text=_hover(row, with_seeds=not small, digits=decimals),
             hovertemplate="%{text}<extra></extra>",
         )
-    x = "steps" if by_steps else "epochs"
+    span = frame(rows)
+    axes = layout(x := "steps" if by_steps else "epochs", y)
+    if span is not None:
+        axes["yaxis"] |= {"range": [shown(end) for end in span]}
+        text = f"{text} {_BEYOND}".lstrip()
     switches = ("log",) if small else ("log", "smooth", "seeds")
     return Figure(
         title,
         text,
         traces.data,
-        layout(x, y),
+        axes,
         legend_of([row.label for row in rows], [row.index for row in rows]),
         traces.xs,
         (x, "training time, s"),
@@ -97,6 +106,30 @@ def curve_figure(
         height=300 if small else 440,
         small=small,
     )
+
+
+def frame(rows: Sequence[RowCurves]) -> tuple[float, float] | None:
+    """Return the values that the vertical axis is to show; None where it can show all of them.
+
+    The interval of two seeds may be a hundred times as wide as what they differ by, and the loss of a run that diverges
+    has no bound: on an axis with room for that, nothing else would be seen.
+    """
+    inner = _values([curve for row in rows for curve in (row.mean, *row.seeds.values()) if curve is not None])
+    if not inner.size or inner.min() == inner.max():
+        return None
+    means = [row.mean for row in rows if row.mean is not None]
+    bands = [end for mean in means for end in (mean.low, mean.high) if end is not None]
+    outer = np.concatenate([inner, *bands, _values([curve for row in rows for curve in row.others.values()])])
+    around = _AROUND * (inner.max() - inner.min())
+    low, high = max(outer.min(), inner.min() - around), min(outer.max(), inner.max() + around)
+    if low == outer.min() and high == outer.max():
+        return None
+    margin = 0.04 * (high - low)
+    return float(low - margin), float(high + margin)
+
+
+def _values(curves: Sequence[Curve]) -> Array:
+    return np.concatenate([curve.values for curve in curves]) if curves else np.zeros(0)
 
 
 def _hover(row: RowCurves, *, with_seeds: bool, digits: int) -> list[str]:

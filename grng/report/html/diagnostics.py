@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from grng.diagnostics.names import DIAGNOSTICS
+from grng.report.checks import few
 from grng.report.html.blocks import Block, Prose
 from grng.report.html.curve_figures import curve_figure
 from grng.report.html.curves import Logs, RowCurves, curves_of
@@ -40,7 +41,7 @@ def diagnostics_blocks(logs: Logs) -> list[Block]:
     names = [name for name in logs.names if name.startswith(("optimizer/", "diagnostics/"))]
     names.sort(key=lambda name: known.index(name) if name in known else len(known))
     blocks: list[Block] = []
-    still = []
+    still, left_out = [], []
     measured = [name for name in names if name.startswith("diagnostics/")]
     for name in names:
         rows = curves_of(logs, name, points=_POINTS)
@@ -48,12 +49,15 @@ def diagnostics_blocks(logs: Logs) -> list[Block]:
             still.append(_title(name))
             continue
         if len(blocks) >= _MOST:
-            break
+            left_out.append(_title(name))
+            continue
         folded = name not in known[:OPEN] and name not in measured
         blocks.append(_figure(name, rows, logs.by_steps, folded=folded))
     blocks.sort(key=lambda block: getattr(block, "folded", False))
     if still:
         blocks.append(Prose((f"zero throughout: {', '.join(still)}",), "note"))
+    if left_out:
+        blocks.append(Prose((f"left out, to keep the page small: {few(left_out, 12)}",), "note"))
     return blocks
 
 

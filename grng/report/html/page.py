@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grng._version import __version__
-from grng.report.html.blocks import Block, Download, Figure, Grid, Listing, Section
+from grng.report.html.blocks import Block, Download, Figure, Grid, Listing, Prose, Section
 from grng.report.html.content import Content
 from grng.report.html.curves import POINTS
 from grng.report.html.plotting import PALETTE, band_colour, visible
@@ -113,7 +113,7 @@ def _arranged(section: Section, figures: list[tuple[str, Figure]]) -> list[_Item
         if isinstance(block, Figure):
             placed = _Placed(block, f"figure{len(figures) + 1}")
             figures.append((placed.id, block))
-        folded = isinstance(block, Figure | Grid | Listing) and block.folded
+        folded = isinstance(block, Figure | Grid | Listing | Prose) and block.folded
         small = isinstance(block, Figure) and block.small
         last = items[-1] if items else _Item()
         if small and folded and last.several:

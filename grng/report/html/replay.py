@@ -11,11 +11,15 @@ from typing import Any
 import yaml
 
 from grng.report.html.blocks import Download
-from grng.report.reading import CONFIG, EXPERIMENT, read_mapping
+from grng.report.reading import CONFIG, EXPERIMENT, SWEEP, read_mapping
 from grng.report.records import Experiment, Run
 from grng.runs.identity import directory_name
+from grng.runs.result import RunResult
 
 _SECTIONS = ("model", "dataset", "training", "augment", "diagnostics")
+_ROUNDING = ("compile", "channels_last", "processes", "sync_batchnorm")
+"""Keys of the machine that say in which order numbers are added, so how they are rounded."""
+_NOT_GIVEN = ("schema_version", "grng")
 _MOST_COMMANDS = 60
 
 
@@ -24,7 +28,7 @@ class Replay:
     """How to do the runs again.
 
     Attributes:
-        compare: The command for all of them; "" where the rows have no settings in common.
+        compare: The command for all of them, or for the sweep; "" where the rows have no settings in common.
         train: A command for each run.
         files: The configurations that the commands name.
     """
@@ -41,6 +45,7 @@ def replay_of(experiment: Experiment, *, prefix: str = "") -> Replay:
         experiment: The runs.
         prefix: What files and directories begin with, to tell several experiments of a page apart.
     """
+    threads = _threads([run.result for run in experiment.runs if run.result is not None])
     configs = {label: _configs(experiment, label) for label in experiment.labels}
     files: list[Download] = []
     commands: list[str] = []
@@ -54,14 +59,15 @@ def replay_of(experiment: Experiment, *, prefix: str = "") -> Replay:
                 same.append(seed)
         for index, (config, seeds) in enumerate(variants):
             name = f"{prefix}{directory_name(label)}{f'-{index + 1}' if len(variants) > 1 else ''}"
-            files.append(_yaml(f"{name}.yaml", {**config, "seed": seeds[0], "output": None}))
+            machine = {**_mapping(config.get("machine")), **threads}
+            files.append(_yaml(f"{name}.yaml", {**config, "machine": machine, "seed": seeds[0], "output": None}))
             commands += [
                 _line(
                     "grng", "train", "--config", f"{name}.yaml", "--seed", seed, "--output", f"replay/{name}/seed{seed}"
                 )
                 for seed in seeds
             ]
-    whole = _comparison(experiment, configs)
+    whole = _comparison(experiment, configs, threads)
     if whole is not None:
         name = f"{prefix}compare.yaml"
         files.insert(0, _yaml(name, whole))
@@ -69,6 +75,37 @@ def replay_of(experiment: Experiment, *, prefix: str = "") -> Replay:
     if len(commands) > _MOST_COMMANDS:
         commands = [*commands[:_MOST_COMMANDS], f"# and {len(commands) - _MOST_COMMANDS} more, with the other seeds"]
     return Replay(command if whole is not None else "", tuple(commands), tuple(files))
+
+
+def sweep_replay_of(directory: Path, results: Sequence[RunResult], *, trials: int, prefix: str = "") -> Replay | None:
+    """Return how to do a sweep again; None where its directory does not tell.
+
+    Args:
+        directory: The sweep's.
+        results: Of its runs.
+        trials: How many there are.
+        prefix: What files and directories begin with.
+    """
+    content = read_mapping(directory / SWEEP)
+    if not all(isinstance(content.get(key), Mapping) for key in ("space", "optimizer", "training")):
+        return None
+    config = {str(key): value for key, value in content.items() if key not in _NOT_GIVEN}
+    name = f"{prefix}sweep.yaml"
+    command = _line("grng", "sweep", "--config", name, "--output", f"replay/{prefix}sweep")
+    threads = _threads(results)
+    machine = {"machine": threads} if threads else {}
+    return Replay(command, (), (_yaml(name, {**config, "trials": trials, **machine}),))
+
+
+def _threads(results: Sequence[RunResult]) -> dict[str, int]:
+    """Return the CPU threads that every run had, which its last digits depend on; empty where they differ."""
+    found = {result.environment.threads for result in results if (result.environment.device or "cpu").startswith("cpu")}
+    (threads,) = found if len(found) == 1 else (None,)
+    return {} if threads is None else {"threads": threads}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _configs(experiment: Experiment, label: str) -> dict[int, dict[str, Any]]:
@@ -99,7 +136,9 @@ def _config(run: Run) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key not in ("seed", "output")} if good else {}
 
 
-def _comparison(experiment: Experiment, configs: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, Any] | None:
+def _comparison(
+    experiment: Experiment, configs: Mapping[str, Mapping[int, dict[str, Any]]], threads: Mapping[str, int]
+) -> dict[str, Any] | None:
     """Return the configuration of a comparison with these rows and seeds, None where it would be of other runs."""
     every = [config for of_row in configs.values() for config in of_row.values()]
     if not every or not all(configs.values()):
@@ -115,12 +154,15 @@ def _comparison(experiment: Experiment, configs: Mapping[str, Mapping[int, dict[
         return None
     rows = [{**next(iter(of_row.values()))["optimizer"], "label": label} for label, of_row in configs.items()]
     asked = _asked([run.root for run in experiment.runs if run.root is not None])
-    # Without the machine: what it was set to here need not be there, and does not change what is trained.
+    # Of the machine only what rounding depends on: the device that it was set to here need not be there.
+    machine = _mapping(first.get("machine"))
+    rounding = {key: machine[key] for key in _ROUNDING if key in machine}
     return {
         "optimizers": rows,
         "seeds": list(experiment.seeds),
         "reference": experiment.reference,
         **{section: first[section] for section in _SECTIONS if section in first},
+        **({"machine": {**rounding, **threads}} if rounding or threads else {}),
         **asked,
     }
 

@@ -10,12 +10,12 @@ from grng.errors import GrngError
 from grng.report.checks import plural
 from grng.report.export import to_csv
 from grng.report.html import cost_figures, grids, run_figures, sweeps
-from grng.report.html.blocks import Block, Download, Downloads, Figure, Heading, Listing, Prose, Section, grid_of
+from grng.report.html.blocks import Block, Download, Downloads, Figure, Heading, Prose, Section, grid_of
 from grng.report.html.content import Content, Part
 from grng.report.html.curve_figures import curve_figure
 from grng.report.html.curves import Logs, curves_of, read_logs
 from grng.report.html.diagnostics import diagnostics_blocks
-from grng.report.html.replay import replay_of
+from grng.report.html.replay_blocks import experiment_blocks, sweep_blocks
 from grng.report.html.tuning_figures import profile_figure, tuning_figure
 from grng.report.html.verdict import headline, progress
 from grng.report.overall_export import overall_columns, overall_notes, overall_sentences, workloads_csv
@@ -81,8 +81,8 @@ def _verdict(page: _Page) -> Iterator[Block]:
             [
                 Prose(tuple(headline(table)), "lead"),
                 Prose(table.warnings, "warning") if table.warnings else None,
-                Prose(tuple(sentences(table))),
                 Prose(table.notes, "note") if table.notes else None,
+                Prose(tuple(sentences(table)), title="Sentences to quote, row by row", folded=True),
             ],
         )
     for sweep in content.sweeps:
@@ -234,26 +234,14 @@ def _replay(page: _Page) -> Iterator[Block]:
     if environment is not None:
         yield environment
     for place, part in enumerate(content.parts):
-        replay = replay_of(part.experiment, prefix=_prefix(content, place))
-        blocks: list[Block | None] = [grids.hyperparameter_grid(part.experiment)]
-        if replay.files:
-            blocks.append(
-                Prose(("Save the configurations below; the same version of grng then does the same runs again.",))
-            )
-        if replay.compare:
-            blocks.append(Listing("The whole comparison", replay.compare))
-        if replay.train:
-            blocks.append(Listing("Run by run", "\n".join(replay.train), folded=bool(replay.compare)))
-        if replay.files:
-            blocks.append(Downloads(replay.files))
-        yield from _named(page, part, blocks)
-    for sweep in content.sweeps:
-        if sweep.document["best"] is not None:
-            yield Listing(f"The best of {sweep.name}", "grng train --config best.yaml --output replay/best")
+        prefix = _prefix(content.parts, place, "workload")
+        yield from _named(page, part, experiment_blocks(part.experiment, prefix=prefix))
+    for place, sweep in enumerate(content.sweeps):
+        yield from sweep_blocks(sweep, prefix=_prefix(content.sweeps, place, "sweep"))
 
 
-def _prefix(content: Content, place: int) -> str:
-    return f"workload{place + 1}-" if len(content.parts) > 1 else ""
+def _prefix(several: Sequence[object], place: int, what: str) -> str:
+    return f"{what}{place + 1}-" if len(several) > 1 else ""
 
 
 def _downloads(page: _Page) -> Iterator[Block]:

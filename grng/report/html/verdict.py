@@ -1,14 +1,15 @@
-"""The verdict in a few sentences: who is better, worse, equivalent, not told apart, by how much."""
+"""The verdict in a few sentences: who is better, worse, equivalent, not told apart, by how much, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grng.report.checks import few, plural
+from grng.report.checks import few, leaves_out_zero, plural, power_note
 from grng.report.columns import interval, points
 from grng.report.records import Experiment
 from grng.report.row import Row
 from grng.report.tables import Table
+from grng.statistics import seeds_needed
 
 _KINDS = (
     ("better", "better"),
@@ -34,12 +35,67 @@ def headline(table: Table) -> list[str]:
     if left:
         why = [f"{row.label} ({row.verdict.removeprefix('no verdict: ')})" for row in left if row.verdict]
         lines.append(f"No verdict: {'; '.join(why)}.")
+    short = _too_few(others)
+    if short:
+        lines.append(short)
     if reference.test_accuracy is not None:
         score = interval(reference.test_accuracy, reference.test_accuracy_low, reference.test_accuracy_high)
         lines.append(
             f"The reference {table.reference} has a test accuracy of {score} over {plural(reference.n, 'seed')}."
         )
+    return [*lines, *_pace(others, reference, table), *_cost(others, table)]
+
+
+def _too_few(rows: Sequence[Row]) -> str | None:
+    """Return how many seeds a difference would have taken, None where there are enough."""
+    seeds, comparisons = max((row.pairs for row in rows), default=0), sum(row.p_value is not None for row in rows)
+    if power_note(seeds, comparisons) is None:
+        return None
+    none = "no difference" if comparisons == 1 else f"none of {comparisons} differences"
+    return (
+        f"With {plural(seeds, 'seed')} {none} can be told from chance by the exact test, however large; that takes "
+        f"{seeds_needed(comparisons)} seeds."
+    )
+
+
+def _pace(others: Sequence[Row], reference: Row, table: Table) -> list[str]:
+    """Return how soon rows reached the target, against the reference; where a run never did, how often they did."""
+    aiming = [row for row in (reference, *others) if row.target_runs]
+    if table.target is None or not aiming:
+        return []
+    goal = f"the target of {table.target:g} validation accuracy"
+    lines = []
+    told = sorted(
+        (row for row in others if row.steps_to_target_ratio is not None), key=lambda row: row.steps_to_target_ratio or 0
+    )
+    if told:
+        lines.append(f"To {goal}, against {table.reference}: {'; '.join(map(_soon, told))}.")
+    if any(row.reached < row.target_runs for row in aiming):
+        often = sorted(aiming, key=lambda row: -row.reached / row.target_runs)
+        listing = ", ".join(f"{row.label} {row.reached} of {row.target_runs}" for row in often)
+        lines.append(f"Runs that reached {goal}: {listing}.")
     return lines
+
+
+def _soon(row: Row) -> str:
+    ratios = []
+    for name in ("steps", "time"):
+        ends = (getattr(row, f"{name}_to_target_ratio{end}") for end in ("", "_low", "_high"))
+        ratios.append(f"{interval(*ends, decimals=2)} × the {name}")
+    timed = row.time_to_target_ratio is not None and not row.time_mark
+    return f"{row.label} {', '.join(ratios if timed else ratios[:1])}"
+
+
+def _cost(others: Sequence[Row], table: Table) -> list[str]:
+    """Return what steps cost against the reference's, of the rows whose times can be compared."""
+    told = [row for row in others if row.step_ratio is not None and not row.time_mark]
+    if not told:
+        return []
+    costs = (
+        f"{row.label} {interval(row.step_ratio, row.step_ratio_low, row.step_ratio_high, decimals=2)} ×"
+        for row in sorted(told, key=lambda row: row.step_ratio or 0)
+    )
+    return [f"A step's time against {table.reference}'s: {'; '.join(costs)}."]
 
 
 def _alone(row: Row, table: Table) -> str:
@@ -52,15 +108,17 @@ def _alone(row: Row, table: Table) -> str:
 
 
 def _than(word: str, table: Table) -> str:
-    if word == "equivalent":
-        return f" to {table.reference}" + (f" within ±{100 * table.margin:.3g} points" if table.margin else "")
-    return f" from {table.reference}" if word == "not distinguishable" else f" than {table.reference}"
+    joint = {"equivalent": "to", "not distinguishable": "from"}.get(word, "than")
+    within = f" within ±{100 * table.margin:.3g} points" if word == "equivalent" and table.margin else ""
+    return f" {joint} {table.reference} in test accuracy{within}"
 
 
 def _told(row: Row) -> str:
     mean, _, ends = points(row).partition(" ")
     within = row.verdict.partition(", but ")[2]
     extra = f", but {within}" if within else ""
+    if leaves_out_zero(row) and row.p_adjusted is not None:
+        extra += f"; Holm-adjusted p = {row.p_adjusted:.2g}"
     return f"{row.label} {mean} points {ends}".rstrip() + f" (n = {row.pairs}{extra})"
 
 

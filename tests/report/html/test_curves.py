@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grng.report.html.curve_figures import curve_figure, frame
 from grng.report.html.curves import POINTS, curves_of, read_logs, thinned
 from grng.report.load import load_experiment
 from grng.statistics import mean_interval
@@ -67,3 +68,21 @@ def test_long_curves_are_thinned_to_their_ends(tmp_path: Path) -> None:
     row = curves_of(read_logs(load_experiment(tmp_path)), "train_loss")[0]
     assert row.mean is not None
     assert len(row.mean.values) == POINTS
+
+
+def test_the_frame_is_that_of_the_runs_that_finished(tmp_path: Path) -> None:
+    make_full(tmp_path, seeds=3)
+    rows = curves_of(read_logs(load_experiment(tmp_path)), "train_loss")
+    assert frame(rows) is None, "everything is seen anyway"
+    make_run(tmp_path, "ring", 1, status="diverged", reason="loss_bound", steps=30, final={"test_accuracy": None})
+    write_curves(place(tmp_path, "ring", 1), 1, steps=30, rate=-20.0)
+    write_curves(place(tmp_path, "reng", 2), 3)  # three seeds, of which one differs: a wide band
+    rows = curves_of(read_logs(load_experiment(tmp_path)), "train_loss")
+    finished = np.concatenate([curve.values for row in rows for curve in row.seeds.values()])
+    assert max(float(curve.values.max()) for row in rows for curve in row.others.values()) > 100
+    span = frame(rows)
+    assert span is not None
+    assert finished.max() < span[1] < finished.max() + (finished.max() - finished.min())
+    figure = curve_figure("Training loss", rows, "nats", by_steps=False, text="Lines.")
+    assert figure.layout["yaxis"]["range"] == pytest.approx(span, rel=1e-3)
+    assert figure.text.startswith("Lines. What goes on beyond the frame")

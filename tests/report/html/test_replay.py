@@ -7,7 +7,10 @@ import yaml
 
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.plan import plan
-from grng.report.html.replay import replay_of
+from grng.experiments.sweeps.config import SweepConfig
+from grng.experiments.sweeps.plan import plan_sweep
+from grng.experiments.sweeps.record import write_record
+from grng.report.html.replay import replay_of, sweep_replay_of
 from grng.report.load import load_experiment
 from grng.runs.config import RunConfig, resolve
 from grng.runs.identity import run_id
@@ -51,12 +54,14 @@ def test_the_configurations_on_the_page_are_of_the_same_runs(tmp_path: Path) -> 
     assert {(run.label, run.seed): run_id(run.config) for run in plan(compare)} == ids
     assert [one.claim for one in compare.claims] == [CLAIM["claim"]]
     assert (compare.margin, compare.chosen_reference) == (0.005, "adamw")
+    assert compare.machine.threads == 1, "sums over other numbers of threads are rounded otherwise"
     trained = {}
     for line in replay.train:
         words = shlex.split(line)
         assert words[:2] == ["grng", "train"]
         config = RunConfig.model_validate({**files[words[3]], "seed": int(words[5])})
         trained[config.label, config.seed] = run_id(resolve(config))
+        assert config.machine.threads == 1
     assert trained == ids
 
 
@@ -74,3 +79,25 @@ def test_without_configurations_there_is_nothing_to_replay(tmp_path: Path) -> No
         path.write_text("[damaged")
     replay = replay_of(load_experiment(tmp_path))
     assert (replay.compare, replay.train, replay.files) == ("", (), ())
+
+
+def test_the_sweep_on_the_page_is_the_same_sweep(tmp_path: Path) -> None:
+    config = SweepConfig(
+        optimizer=OptimizerConfig.model_validate({"name": "ring", "rho": 0.1}),
+        space={"lr": "log(0.001, 1)", "damping": None},
+        sampler="random",
+        seed=3,
+        model=ModelConfig(name="test_vit"),
+        dataset=DatasetConfig(name="digits", img_size=32),
+        training=TrainingConfig(steps=2, batch_size=16),
+    )
+    content = plan_sweep(config).described
+    write_record(tmp_path, content)
+    replay = sweep_replay_of(tmp_path, [make_result(), make_result(seed=1)], trials=7)
+    assert replay is not None
+    assert shlex.split(replay.compare) == ["grng", "sweep", "--config", "sweep.yaml", "--output", "replay/sweep"]
+    (file,) = replay.files
+    again = plan_sweep(SweepConfig.model_validate(yaml.safe_load(file.text)))
+    assert again.described == content
+    assert (again.config.trials, again.config.machine.threads) == (7, 1)
+    assert sweep_replay_of(tmp_path / "gone", [], trials=7) is None

@@ -23,11 +23,66 @@ def test_rows_are_told_by_their_verdict_with_intervals(tmp_path: Path) -> None:
     make_experiment(tmp_path, rows)
     make_run(tmp_path, "reng", 0, status="diverged", reason="nan", final={"test_accuracy": None})
     lines = headline(summarise(load_experiment(tmp_path), margin=0.005))
-    assert lines[0].startswith("Better than adamw: ring +2.0 points [+1.9, +2.1] (n = 8).")
-    assert lines[1].startswith("Worse than adamw: sgd -3.0 points [-3.1, -2.9] (n = 8).")
-    assert lines[2].startswith("Equivalent to adamw within ±0.5 points: kfac 0.0 points [-0.2, +0.2] (n = 8).")
+    assert lines[0].startswith("Better than adamw in test accuracy: ring +2.0 points [+1.9, +2.1] (n = 8).")
+    assert lines[1].startswith("Worse than adamw in test accuracy: sgd -3.0 points [-3.1, -2.9] (n = 8).")
+    assert lines[2].startswith(
+        "Equivalent to adamw in test accuracy within ±0.5 points: kfac 0.0 points [-0.2, +0.2] (n = 8)."
+    )
     assert lines[3].startswith("No verdict: reng (1 run of reng diverged).")
-    assert lines[4].startswith("The reference adamw has a test accuracy of 0.904 [0.901, 0.906] over 8 seeds.")
+    assert lines[4] == "The reference adamw has a test accuracy of 0.904 [0.901, 0.906] over 8 seeds."
+    assert lines[5].startswith(
+        "To the target of 0.95 validation accuracy, against adamw: ring 1.00 [1.00, 1.00] × the "
+    )
+
+
+def test_too_few_seeds_are_said_beside_an_interval_without_zero(tmp_path: Path) -> None:
+    make_experiment(tmp_path, {"adamw": [0.9, 0.91, 0.92], "ring": [0.95, 0.96, 0.971]})
+    table = summarise(load_experiment(tmp_path))
+    row = table.row("ring")
+    assert row.difference_low is not None
+    assert row.difference_low > 0
+    lines = headline(table)
+    assert lines[0].startswith("Not distinguishable from adamw in test accuracy: ring +5.0 points [")
+    assert lines[0].endswith("(n = 3; Holm-adjusted p = 0.25).")
+    assert lines[1] == (
+        "With 3 seeds no difference can be told from chance by the exact test, however large; that takes 6 seeds."
+    )
+
+
+def test_an_interval_without_zero_beside_no_verdict_has_its_reason(tmp_path: Path) -> None:
+    # Seven of eight seeds are ahead: the t interval leaves out 0, the exact test of two rows under Holm does not reach 5 %.
+    ahead = [0.01, 0.012, 0.011, 0.009, 0.01, 0.013, 0.008, -0.006]
+    rows = {"adamw": [0.9] * 8, "ring": [0.9 + one for one in ahead], "sgd": [0.9 + 0.5 * one for one in ahead]}
+    make_experiment(tmp_path, rows)
+    table = summarise(load_experiment(tmp_path))
+    assert all(row.difference_low is not None and row.difference_low > 0 for row in table.rows if not row.is_reference)
+    (note,) = (note for note in table.notes if "0 is outside" in note)
+    assert note == (
+        "not distinguishable, although 0 is outside of the interval: ring, sgd; verdicts are the exact test's, "
+        "corrected for 2 comparisons; an interval is of one row alone"
+    )
+    assert not any("however large" in line for line in headline(table))
+
+
+def test_what_it_costs_is_told_where_times_can_be_compared(tmp_path: Path) -> None:
+    make_experiment(tmp_path, {"adamw": [0.9, 0.9], "ring": [0.9, 0.9], "sgd": [0.9, 0.9]})
+    for seed in range(2):
+        make_run(tmp_path, "ring", seed, time__step_ms=150.0, target={"step": 27, "time_s": 4.05})
+        make_run(tmp_path, "sgd", seed, time__step_ms=80.0, target={"step": None, "time_s": None})
+    lines = headline(summarise(load_experiment(tmp_path)))
+    assert lines[-3] == (
+        "To the target of 0.95 validation accuracy, against adamw: "
+        "ring 0.50 [0.50, 0.50] × the steps, 0.75 [0.75, 0.75] × the time."
+    )
+    assert (
+        lines[-2] == "Runs that reached the target of 0.95 validation accuracy: adamw 2 of 2, ring 2 of 2, sgd 0 of 2."
+    )
+    assert lines[-1] == "A step's time against adamw's: sgd 0.80 [0.80, 0.80] ×; ring 1.50 [1.50, 1.50] ×."
+    for seed in range(2):
+        make_run(tmp_path, "ring", seed, time__shared=True)
+    assert (
+        headline(summarise(load_experiment(tmp_path)))[-1] == "A step's time against adamw's: sgd 0.80 [0.80, 0.80] ×."
+    )
 
 
 def test_an_experiment_that_is_done_needs_no_word_of_it(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@
     layout.yaxis = { ...layout.yaxis, ...axis };
     if (figure.x_titles.length) layout.xaxis.title = { text: figure.x_titles[state.x] };
     if (state.logx) layout.xaxis.type = "log";
-    if (state.logy) layout.yaxis.type = "log";
+    if (state.logy) {
+      layout.yaxis.type = "log";
+      delete layout.yaxis.range;
+    }
     if (narrow()) {
       layout.margin = { ...layout.margin, l: 40, r: 8 };
       const names = layout.yaxis.ticktext;
