@@ -50,6 +50,7 @@ class Overall:
         ranks: Mean rank by test accuracy, by row; None where no workload tells.
         ranked: Names of the workloads that the ranks are over.
         notes: What a reader must know: what is left out, and what counts as last or never.
+        rank_seeds: The fewest seeds of a workload that the ranks are over; 0 without any.
     """
 
     workloads: tuple[str, ...]
@@ -59,6 +60,7 @@ class Overall:
     ranks: Mapping[str, MeanRank] | None
     ranked: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    rank_seeds: int = 0
 
 
 def over_workloads(experiments: Mapping[str, Experiment], tables: Mapping[str, Table]) -> Overall:
@@ -76,8 +78,8 @@ def over_workloads(experiments: Mapping[str, Experiment], tables: Mapping[str, T
         notes.append(f"not on every workload, so left out over all: {absent}")
     steps = _profiles(tables, labels, "steps", notes) if labels else None
     time = _profiles(tables, labels, "time", notes) if labels else None
-    ranks, ranked = _ranks(experiments, labels, notes) if labels else (None, ())
-    return Overall(tuple(tables), tuple(labels), steps, time, ranks, ranked, tuple(notes))
+    ranks, ranked, seeds = _ranks(experiments, labels, notes) if labels else (None, (), 0)
+    return Overall(tuple(tables), tuple(labels), steps, time, ranks, ranked, tuple(notes), seeds)
 
 
 def _profiles(tables: Mapping[str, Table], labels: Sequence[str], kind: str, notes: list[str]) -> ProfileTable | None:
@@ -123,7 +125,8 @@ def _unusable(rows: Sequence[Row], kind: str) -> str:
 
 def _ranks(
     experiments: Mapping[str, Experiment], labels: Sequence[str], notes: list[str]
-) -> tuple[dict[str, MeanRank] | None, tuple[str, ...]]:
+) -> tuple[dict[str, MeanRank] | None, tuple[str, ...], int]:
+    """Return the ranks, the workloads that they are over, and the fewest seeds of one of these."""
     scores: list[dict[str, list[float]]] = []
     kept: list[str] = []
     last: list[str] = []
@@ -147,7 +150,9 @@ def _ranks(
         notes.append(f"ranks are over the seeds that all rows have: {few(partly)}")
     if without:
         notes.append(f"ranks are without {few(without)}: no seed in which every row finished")
-    return (mean_ranks(scores), tuple(kept)) if scores else (None, ())
+    if not scores:
+        return None, (), 0
+    return mean_ranks(scores), tuple(kept), min(len(one[labels[0]]) for one in scores)
 
 
 def _lost(experiment: Experiment, labels: Sequence[str]) -> dict[str, str]:

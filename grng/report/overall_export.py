@@ -13,6 +13,7 @@ from grng.report.columns import NOTHING, Column, Group, fixed, interval
 from grng.report.export import markdown_table, to_csv
 from grng.report.overall import TAUS, Overall, ProfileTable
 from grng.report.tables import Table
+from grng.statistics import BOOTSTRAP_FROM
 
 
 def overall_columns(overall: Overall) -> list[Column]:
@@ -29,7 +30,9 @@ def overall_columns(overall: Overall) -> list[Column]:
         ranks = [overall.ranks[label] for label in overall.labels]
         shown = tuple(interval(rank.mean, rank.low, rank.high, decimals=2) for rank in ranks)
         columns.append(Column("mean rank, test accuracy", "right", shown, "accuracy"))
-        columns.append(Column("ranked first", "right", tuple(_percent(rank.best_share) for rank in ranks), "accuracy"))
+        if any(rank.best_share is not None for rank in ranks):
+            first = tuple(_percent(rank.best_share) for rank in ranks)
+            columns.append(Column("ranked first", "right", first, "accuracy"))
     return columns
 
 
@@ -42,8 +45,8 @@ def _profile_columns(kind: str, group: Group, table: ProfileTable, labels: Seque
     return columns
 
 
-def _percent(share: float) -> str:
-    return NOTHING if math.isnan(share) else f"{100 * share:.0f} %"
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None or math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def overall_sentences(overall: Overall) -> list[str]:
@@ -77,11 +80,20 @@ def overall_notes(overall: Overall) -> list[str]:
             f"≤ τ ×: share of the workloads on which a row takes at most τ times the fastest's, up to τ = {TAUS[-1]:g}"
         )
     if overall.ranks is not None:
-        notes.append(
-            "mean ranks: 1 is the best, equals share; 95 % over resampled seeds, for these workloads; ranked first: "
-            "share of the resamples in which no row ranks better"
-        )
+        notes.append(f"mean ranks: 1 is the best, equals share; {_spread(overall)}")
     return notes
+
+
+def _spread(overall: Overall) -> str:
+    """Return what the intervals of the ranks are, and what they are worth."""
+    if overall.rank_seeds < 2:
+        return "a single seed has no interval"
+    text = (
+        "95 % over resampled seeds, for these workloads; ranked first: share of the resamples in which no row is better"
+    )
+    if overall.rank_seeds < BOOTSTRAP_FROM:
+        text += f"; with {overall.rank_seeds} seeds, which resampling takes for all there are, they are too narrow"
+    return text
 
 
 def overall_markdown(overall: Overall) -> str:

@@ -16,15 +16,16 @@ class MeanRank:
 
     Attributes:
         mean: Of its ranks by the mean over all seeds.
-        low: Lower end of the percentile interval over resampled seeds.
+        low: Lower end of the percentile interval over resampled seeds; None where a workload has a single seed, which
+            resampling would take for certain.
         high: Its upper end.
-        best_share: Share of the resamples in which no optimizer has a lower mean rank.
+        best_share: Share of the resamples in which no optimizer has a lower mean rank; None as well.
     """
 
     mean: float
-    low: float
-    high: float
-    best_share: float
+    low: float | None
+    high: float | None
+    best_share: float | None
 
 
 def mean_ranks(
@@ -68,6 +69,8 @@ def mean_ranks(
         observed += rankdata(table.mean(axis=1).round(12))
         resampled += rankdata(table[:, draws].mean(axis=2).T.round(12), axis=1)
     observed, resampled = observed / len(workloads), resampled / len(workloads)
+    if any(len(scores[labels[0]]) < 2 for scores in workloads):
+        return {label: MeanRank(float(mean), None, None, None) for label, mean in zip(labels, observed, strict=True)}
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     best = (resampled <= resampled.min(axis=1, keepdims=True)).mean(axis=0)

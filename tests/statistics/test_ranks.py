@@ -37,6 +37,12 @@ def test_the_interval_is_that_of_all_resamples_of_seeds() -> None:
     assert mean_ranks([VIT]) == mean_ranks([VIT])
 
 
+def test_a_single_seed_has_ranks_without_intervals() -> None:
+    made = mean_ranks([VIT, {label: values[:1] for label, values in RESNET.items()}])
+    assert {label: rank.mean for label, rank in made.items()} == {"adamw": 1.75, "ring": 1.25, "sgd": 3.0}
+    assert {(rank.low, rank.high, rank.best_share) for rank in made.values()} == {(None, None, None)}
+
+
 @pytest.mark.parametrize(
     "workloads",
     [[], [{}], [VIT, {"adamw": [1.0]}], [{"a": [1.0], "b": [1.0, 2.0]}], [{"a": []}], [{"a": [float("nan")]}]],
