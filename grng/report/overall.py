@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grng.report.checks import few, plural
 from grng.report.pairing import pair_runs
@@ -15,6 +15,9 @@ from grng.statistics import MeanRank, Profiles, mean_ranks, performance_profiles
 
 TAUS = (1.0, 1.5, 2.0, 4.0)
 """Factors at which profiles are shown."""
+
+LEAST_FOR_INTERVALS = 5
+"""Seeds below which ranks have no interval: three have ten different resamples, which often agree by chance."""
 
 _SMALLEST = 1e-9
 _LAST = -1.0
@@ -152,7 +155,10 @@ def _ranks(
         notes.append(f"ranks are without {few(without)}: no seed in which every row finished")
     if not scores:
         return None, (), 0
-    return mean_ranks(scores), tuple(kept), min(len(one[labels[0]]) for one in scores)
+    ranks, fewest = mean_ranks(scores), min(len(one[labels[0]]) for one in scores)
+    if fewest < LEAST_FOR_INTERVALS:
+        ranks = {label: replace(rank, low=None, high=None, best_share=None) for label, rank in ranks.items()}
+    return ranks, tuple(kept), fewest
 
 
 def _lost(experiment: Experiment, labels: Sequence[str]) -> dict[str, str]:

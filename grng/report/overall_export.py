@@ -11,7 +11,7 @@ from typing import Any
 from grng.report.checks import plural
 from grng.report.columns import NOTHING, Column, Group, fixed, interval
 from grng.report.export import markdown_table, to_csv
-from grng.report.overall import TAUS, Overall, ProfileTable
+from grng.report.overall import LEAST_FOR_INTERVALS, TAUS, Overall, ProfileTable
 from grng.report.tables import Table
 from grng.statistics import BOOTSTRAP_FROM
 
@@ -86,8 +86,9 @@ def overall_notes(overall: Overall) -> list[str]:
 
 def _spread(overall: Overall) -> str:
     """Return what the intervals of the ranks are, and what they are worth."""
-    if overall.rank_seeds < 2:
-        return "a single seed has no interval"
+    if overall.rank_seeds < LEAST_FOR_INTERVALS:
+        are = "is" if overall.rank_seeds == 1 else "are"
+        return f"{plural(overall.rank_seeds, 'seed')} {are} too few for an interval (from {LEAST_FOR_INTERVALS} on)"
     text = (
         "95 % over resampled seeds, for these workloads; ranked first: share of the resamples in which no row is better"
     )

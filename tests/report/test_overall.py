@@ -131,7 +131,7 @@ def test_rows_of_some_workloads_only_are_left_out(tmp_path: Path) -> None:
 
 def test_without_targets_there_are_ranks_alone(tmp_path: Path) -> None:
     aimless = {"target": {"accuracy": None, "step": None, "time_s": None}}
-    rows = {label: [run(accuracy) | aimless] * 2 for label, accuracy in (("adamw", 0.9), ("ring", 0.8))}
+    rows = {label: [run(accuracy) | aimless] * 5 for label, accuracy in (("adamw", 0.9), ("ring", 0.8))}
     made, _ = overall(tmp_path, dict.fromkeys("ab", rows))
     assert (made.steps, made.time) == (None, None)
     assert [column.title for column in overall_columns(made)] == [
@@ -146,15 +146,16 @@ def test_without_targets_there_are_ranks_alone(tmp_path: Path) -> None:
     assert "| ring | 2.00 [2.00, 2.00] | 0 % |" in overall_markdown(made)
     assert any(note.startswith("profiles on steps are without a, b") for note in overall_notes(made))
     assert any(
-        "; with 2 seeds, which resampling takes for all there are, they are too narrow" in note
+        "; with 5 seeds, which resampling takes for all there are, they are too narrow" in note
         for note in overall_notes(made)
     )
 
 
-def test_ranks_of_a_single_seed_have_no_interval(tmp_path: Path) -> None:
-    made, _ = overall(tmp_path, {name: {"adamw": [run(0.9)], "ring": [run(0.8)]} for name in "ab"})
+def test_ranks_of_a_handful_of_seeds_have_no_interval(tmp_path: Path) -> None:
+    made, _ = overall(tmp_path, {name: {"adamw": [run(0.9)] * 3, "ring": [run(0.8)] * 3} for name in "ab"})
     titles = {column.title: column.cells for column in overall_columns(made)}
     assert titles["mean rank, test accuracy"] == ("1.00", "2.00")
     assert "ranked first" not in titles
     assert overall_dict(made)["ranks"]["rows"]["ring"] == {"mean": 2.0, "low": None, "high": None, "best_share": None}
-    assert "mean ranks: 1 is the best, equals share; a single seed has no interval" in overall_notes(made)
+    note = "mean ranks: 1 is the best, equals share; 3 seeds are too few for an interval (from 5 on)"
+    assert note in overall_notes(made)

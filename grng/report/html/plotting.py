@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle
 PATTERNS = ("", "/", "x", ".", "\\")
 
 _BAND = 0.15
+_TICK = 24
+"""Characters of a line of a name beside an axis."""
 _STROKES = "rgba(255,255,255,0.75)"
 _GREY_STROKES = "rgba(128,128,128,0.9)"
 """Seen on black and on white, which one of the colours becomes on a dark page."""
@@ -73,6 +76,15 @@ def label_text(text: str, most: int = 40) -> str:
     )
 
 
+def tick_text(text: str) -> str:
+    """Return a row's name beside its place on an axis: in two lines where it is long, each as plotly.js shows it."""
+    lines = textwrap.wrap(visible(text), _TICK) or [""]
+    if len(lines) > 2:
+        lines = [lines[0], textwrap.shorten(" ".join(lines[1:]), _TICK, placeholder="…") if " " in text else lines[1]]
+        lines[1] = lines[1] if lines[1].endswith("…") else f"{lines[1][: _TICK - 1]}…"
+    return "<br>".join(label_text(line) for line in lines)
+
+
 def legend_of(
     labels: Sequence[str], indices: Sequence[int] | None = None, *, bar: bool = False
 ) -> tuple[LegendEntry, ...]:
@@ -97,9 +109,10 @@ def group(index: int) -> str:
 
 def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
     """Return the layout of a figure with two axes."""
+    axis = {"automargin": True, "zeroline": False, "exponentformat": "power"}  # not 100µ for 0.0001
     return {
-        "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
-        "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
+        "xaxis": {"title": {"text": x}, **axis},
+        "yaxis": {"title": {"text": y}, **axis},
         "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
         "hovermode": "closest",
         "showlegend": False,
@@ -119,7 +132,7 @@ def categories(labels: Sequence[str], *, above: float = 0.6) -> dict[str, Any]:
     return {
         "tickmode": "array",
         "tickvals": list(range(len(labels))),
-        "ticktext": [label_text(label, 24) for label in labels],
+        "ticktext": [tick_text(label) for label in labels],
         "range": [len(labels) - 0.4, -above],
         "automargin": True,
         "zeroline": False,

@@ -13,10 +13,10 @@ import yaml
 from grng.report.html.blocks import Download
 from grng.report.reading import CONFIG, EXPERIMENT, SWEEP, read_mapping
 from grng.report.records import Experiment, Run
-from grng.runs.identity import directory_name
+from grng.runs.identity import NOT_PART_OF_THE_ID, directory_name
 from grng.runs.result import RunResult
 
-_SECTIONS = ("model", "dataset", "training", "augment", "diagnostics")
+_SECTIONS = ("model", "dataset", "training", "augment")
 _ROUNDING = ("compile", "channels_last", "processes", "sync_batchnorm")
 """Keys of the machine that say in which order numbers are added, so how they are rounded."""
 _NOT_GIVEN = ("schema_version", "grng")
@@ -52,7 +52,7 @@ def replay_of(experiment: Experiment, *, prefix: str = "") -> Replay:
     for label, of_row in configs.items():
         variants: list[tuple[dict[str, Any], list[int]]] = []
         for seed, config in of_row.items():
-            same = next((seeds for other, seeds in variants if other == config), None)
+            same = next((seeds for other, seeds in variants if _trained(other) == _trained(config)), None)
             if same is None:
                 variants.append((config, [seed]))
             else:
@@ -136,6 +136,11 @@ def _config(run: Run) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key not in ("seed", "output")} if good else {}
 
 
+def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a configuration makes a run another one: what it measures may have been changed on the way."""
+    return {key: value for key, value in config.items() if key not in NOT_PART_OF_THE_ID}
+
+
 def _comparison(
     experiment: Experiment, configs: Mapping[str, Mapping[int, dict[str, Any]]], threads: Mapping[str, int]
 ) -> dict[str, Any] | None:
@@ -154,6 +159,9 @@ def _comparison(
         return None
     rows = [{**next(iter(of_row.values()))["optimizer"], "label": label} for label, of_row in configs.items()]
     asked = _asked([run.root for run in experiment.runs if run.root is not None])
+    measured = max(
+        (_mapping(config.get("diagnostics")) for config in every), key=lambda one: len(one.get("names") or ())
+    )
     # Of the machine only what rounding depends on: the device that it was set to here need not be there.
     machine = _mapping(first.get("machine"))
     rounding = {key: machine[key] for key in _ROUNDING if key in machine}
@@ -162,6 +170,7 @@ def _comparison(
         "seeds": list(experiment.seeds),
         "reference": experiment.reference,
         **{section: first[section] for section in _SECTIONS if section in first},
+        **({"diagnostics": measured} if measured else {}),
         **({"machine": {**rounding, **threads}} if rounding or threads else {}),
         **asked,
     }

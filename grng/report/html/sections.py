@@ -71,7 +71,7 @@ def _verdict(page: _Page) -> Iterator[Block]:
     if content.overall is not None:
         lines = overall_sentences(content.overall)
         if lines:
-            yield Prose(tuple(lines), "lead")
+            yield Prose(tuple(f"{line[:1].upper()}{line[1:]}." for line in lines), "lead")
         yield Prose(tuple(overall_notes(content.overall)), "note")
     for part in content.parts:
         table = part.table

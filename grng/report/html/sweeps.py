@@ -113,7 +113,7 @@ def trial_grid(sweep: Sweep) -> Grid:
     names = list(document["space"])
     words = OBJECTIVES.get(document["objective"], document["objective"])
     heads = (
-        Head("trial"),
+        Head("trial", numeric=False),
         Head(words),
         *([Head("val. accuracy")] if document["objective"] != "accuracy" else []),
         *(Head(name) for name in names),
@@ -150,7 +150,8 @@ def map_figures(sweep: Sweep, *, least: int = LEAST_FOR_MAPS) -> list[Block]:
         return []
     pairs = _asked(sweep.document) or default_pairs(points, importance)
     figures: list[Figure | None] = [map_figure(sweep.name, make_map(points, x, y)) for x, y in pairs]
-    return [figure for figure in (*figures, importance_figure(sweep.name, importance)) if figure is not None]
+    mattered = importance_figure(sweep.name, importance, len(points.points))
+    return [figure for figure in (*figures, mattered) if figure is not None]
 
 
 def _asked(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -192,7 +193,7 @@ def failed_trials(sweep: Sweep) -> Grid | None:
         )
         for one in lost
     )
-    heads = (Head("trial"), *(Head(title, numeric=False) for title in ("status", "reason", "values")))
+    heads = tuple(Head(title, numeric=False) for title in ("trial", "status", "reason", "values"))
     return Grid(f"Trials of {sweep.name} that did not finish", heads, rows, sortable=True)
 
 

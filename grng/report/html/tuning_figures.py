@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grng.report.checks import plural
 from grng.report.columns import number
 from grng.report.html.blocks import Figure
 from grng.report.html.plotting import PALETTE, categories, group, label_text, layout, legend_of, line, marker, shown
@@ -60,7 +61,7 @@ def tuning_figure(curves: Mapping[str, Curve], labels: Sequence[str]) -> Figure 
     words = OBJECTIVES.get(objective, "value")
     most = max(point.k for curve in curves.values() for point in curve.points)
     figure = layout("k, trials drawn", f"expected best {words}")
-    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
+    ticks = sorted({*(k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if 1.3 * k <= most), most})
     figure["xaxis"] |= {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [str(k) for k in ticks]}
     return Figure(
         "What fewer trials would have found",
@@ -160,8 +161,14 @@ def _cell_text(one: SensitivityMap, cell: Cell, x: str, y: str, best: bool) -> s
     return f"{where}<br>{value}{' (the best)' if best else ''}<br>{', '.join(counts)}"
 
 
-def importance_figure(name: str, shares: Mapping[str, float]) -> Figure | None:
-    """Return what mattered in a sweep, as bars; None where that cannot be told."""
+def importance_figure(name: str, shares: Mapping[str, float], trials: int) -> Figure | None:
+    """Return what mattered in a sweep, as bars; None where that cannot be told.
+
+    Args:
+        name: Whose trials they are.
+        shares: By hyperparameter.
+        trials: How many they are estimated from.
+    """
     if len(shares) < 2:
         return None
     bars = {
@@ -174,7 +181,7 @@ def importance_figure(name: str, shares: Mapping[str, float]) -> Figure | None:
     }
     return Figure(
         f"{name}: what mattered",
-        "Share of each hyperparameter in what made trials good (PED-ANOVA).",
+        f"Share of each hyperparameter in what made trials good (PED-ANOVA), estimated from {plural(trials, 'trial')}.",
         [bars],
         layout("%", "", yaxis=categories(list(shares))),
         height=90 + 34 * max(2, len(shares)),

@@ -18,6 +18,9 @@ _KINDS = (
     ("not distinguishable", "not distinguishable"),
 )
 
+_MOST = 7
+"""Rows that a sentence names."""
+
 
 def headline(table: Table) -> list[str]:
     """Return the sentences that a reader in a hurry takes along; every difference has its interval."""
@@ -27,15 +30,15 @@ def headline(table: Table) -> list[str]:
         return [_alone(reference, table)]
     lines = []
     left = list(others)
+    short = _too_few(others)
     for begin, word in _KINDS:
-        rows = [row for row in left if row.verdict.startswith(begin)]
+        rows = sorted((row for row in left if row.verdict.startswith(begin)), key=lambda row: -(row.difference or 0))
         left = [row for row in left if row not in rows]
         if rows:
-            lines.append(f"{word.capitalize()}{_than(word, table)}: {'; '.join(map(_told, rows))}.")
+            lines.append(f"{word.capitalize()}{_than(word, table)}{_all_told(rows, with_p=short is None)}.")
     if left:
         why = [f"{row.label} ({row.verdict.removeprefix('no verdict: ')})" for row in left if row.verdict]
         lines.append(f"No verdict: {'; '.join(why)}.")
-    short = _too_few(others)
     if short:
         lines.append(short)
     if reference.test_accuracy is not None:
@@ -69,11 +72,11 @@ def _pace(others: Sequence[Row], reference: Row, table: Table) -> list[str]:
         (row for row in others if row.steps_to_target_ratio is not None), key=lambda row: row.steps_to_target_ratio or 0
     )
     if told:
-        lines.append(f"To {goal}, against {table.reference}: {'; '.join(map(_soon, told))}.")
-    if any(row.reached < row.target_runs for row in aiming):
-        often = sorted(aiming, key=lambda row: -row.reached / row.target_runs)
-        listing = ", ".join(f"{row.label} {row.reached} of {row.target_runs}" for row in often)
-        lines.append(f"Runs that reached {goal}: {listing}.")
+        lines.append(f"To {goal}, against {table.reference}: {_some([_soon(row) for row in told])}.")
+    missed = sorted((row for row in aiming if row.reached < row.target_runs), key=lambda r: -r.reached / r.target_runs)
+    if missed:
+        often = _some([f"{row.label} in {row.reached} of {plural(row.target_runs, 'run')}" for row in missed])
+        lines.append(f"Not every run reached {goal}: {often}.")
     return lines
 
 
@@ -91,11 +94,17 @@ def _cost(others: Sequence[Row], table: Table) -> list[str]:
     told = [row for row in others if row.step_ratio is not None and not row.time_mark]
     if not told:
         return []
-    costs = (
+    costs = [
         f"{row.label} {interval(row.step_ratio, row.step_ratio_low, row.step_ratio_high, decimals=2)} ×"
         for row in sorted(told, key=lambda row: row.step_ratio or 0)
-    )
-    return [f"A step's time against {table.reference}'s: {'; '.join(costs)}."]
+    ]
+    return [f"A step's time against {table.reference}'s: {_some(costs)}."]
+
+
+def _some(told: Sequence[str]) -> str:
+    """Return the first of them; the table and the figures have all."""
+    rest = f"; and {len(told) - _MOST} more" if len(told) > _MOST else ""
+    return "; ".join(told[:_MOST]) + rest
 
 
 def _alone(row: Row, table: Table) -> str:
@@ -113,13 +122,20 @@ def _than(word: str, table: Table) -> str:
     return f" {joint} {table.reference} in test accuracy{within}"
 
 
-def _told(row: Row) -> str:
+def _all_told(rows: Sequence[Row], *, with_p: bool) -> str:
+    """Return the differences; the number of pairs once where it is that of all rows."""
+    counts = {row.pairs for row in rows}
+    alike = f" (n = {rows[0].pairs}" + (" each)" if len(rows) > 1 else ")") if len(counts) == 1 else ""
+    return f"{alike}: {_some([_told(row, with_n=not alike, with_p=with_p) for row in rows])}"
+
+
+def _told(row: Row, *, with_n: bool, with_p: bool) -> str:
     mean, _, ends = points(row).partition(" ")
-    within = row.verdict.partition(", but ")[2]
-    extra = f", but {within}" if within else ""
-    if leaves_out_zero(row) and row.p_adjusted is not None:
-        extra += f"; Holm-adjusted p = {row.p_adjusted:.2g}"
-    return f"{row.label} {mean} points {ends}".rstrip() + f" (n = {row.pairs}{extra})"
+    extra = [f"n = {row.pairs}"] if with_n else []
+    extra += [within] if (within := row.verdict.partition(", but ")[2]) else []
+    if with_p and leaves_out_zero(row) and row.p_adjusted is not None:
+        extra.append(f"Holm-adjusted p = {row.p_adjusted:.2g}")
+    return f"{row.label} {mean} points {ends}".rstrip() + (f" ({', '.join(extra)})" if extra else "")
 
 
 def progress(experiments: Sequence[Experiment]) -> str | None:

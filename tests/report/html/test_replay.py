@@ -65,6 +65,17 @@ def test_the_configurations_on_the_page_are_of_the_same_runs(tmp_path: Path) -> 
     assert trained == ids
 
 
+def test_what_was_measured_on_the_way_makes_no_other_runs(tmp_path: Path) -> None:
+    ids = experiment(tmp_path, {"adamw": 3, "ring[rho=0.1]": 3})
+    path = place(tmp_path, "adamw", 4) / "config.yaml"
+    path.write_text(path.read_text().replace("names: []", "names: [grad_norm]"))
+    replay = replay_of(load_experiment(tmp_path))
+    assert [file.name for file in replay.files] == ["compare.yaml", "adamw.yaml", "ring[rho=0.1].yaml"]
+    compare = CompareConfig.model_validate(yaml.safe_load(replay.files[0].text))
+    assert {(run.label, run.seed): run_id(run.config) for run in plan(compare)} == ids
+    assert compare.diagnostics.names == ["grad_norm"]
+
+
 def test_rows_of_other_lengths_are_replayed_run_by_run(tmp_path: Path) -> None:
     experiment(tmp_path, {"adamw": 3, "ring[rho=0.1]": 5})
     replay = replay_of(load_experiment(tmp_path), prefix="workload2-")

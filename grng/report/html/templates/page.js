@@ -40,6 +40,15 @@
     return paint;
   }
 
+  // Names on a phone: their beginning, and where that is one of several, their end as well.
+  function shortened(names) {
+    const plain = names.map((name) => name.replace("<br>", " "));
+    const short = (name) => (name.length > 14 && !name.includes("&") ? name.slice(0, 13) + "…" : name);
+    const once = plain.map(short);
+    const twice = (name) => once.indexOf(name) !== once.lastIndexOf(name);
+    return plain.map((name, at) => (once[at].endsWith("…") && twice(once[at]) ? `${name.slice(0, 6)}…${name.slice(-9)}` : once[at]));
+  }
+
   function smoothed(values, points) {
     const half = (points - 1) / 2;
     return values.map((_, at) => {
@@ -86,7 +95,7 @@
     if (narrow()) {
       layout.margin = { ...layout.margin, l: 40, r: 8 };
       const names = layout.yaxis.ticktext;
-      if (names) layout.yaxis.ticktext = names.map((n) => (n.length > 14 && !n.includes("&") ? n.slice(0, 13) + "…" : n));
+      if (names) layout.yaxis.ticktext = shortened(names);
     }
     return [data, layout];
   }
