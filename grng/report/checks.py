@@ -165,6 +165,12 @@ def notes_of(
         notes.append(f"steps per run differ: {listing}")
     if any(row.n > 1 for row in rows):
         notes.append(f"intervals: 95 % {_intervals(rows, interval)}, for this test set; ratios on the log scale")
+    flat = [row.label for row in rows if row.pairs > 1 and not row.is_reference and _without_width(row)]
+    if flat:
+        notes.append(
+            f"intervals without width ({few(flat)}): all seeds gave one and the same difference, which says nothing "
+            "of how others would spread"
+        )
     if margin is not None:
         notes.append(
             f"equivalence: two one-sided t tests of a difference within ±{100 * margin:.3g} points at "
@@ -179,6 +185,11 @@ def notes_of(
     if any(result.time.shared for result in results) and not include_shared_times:
         notes.append("runs that shared cores or device do not count in time to target")
     return notes
+
+
+def _without_width(row: Row) -> bool:
+    low, high = row.difference_low, row.difference_high
+    return low is not None and high is not None and high - low < 1e-9
 
 
 def _intervals(rows: Sequence[Row], interval: IntervalKind) -> str:

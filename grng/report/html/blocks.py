@@ -155,7 +155,7 @@ class Figure:
         legend: Its legend; empty: none is needed.
         xs: For figures with a switch of the horizontal axis, for each trace its x on each axis.
         x_titles: Titles of these axes.
-        switches: Further controls: `log`, `smooth`, `seeds`.
+        switches: Further controls: `log`, `logx`, `bands`, `smooth`, `seeds`.
         logy: Whether the vertical axis is logarithmic at first.
         height: In pixels.
         small: Whether several stand side by side.

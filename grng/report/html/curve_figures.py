@@ -18,6 +18,7 @@ _SEEDS_TOLD = 12
 _AROUND = 0.5
 """How far, in parts of what finished runs span, the frame goes beyond it for wide bands and runs that diverged."""
 _BEYOND = "What goes on beyond the frame is seen after a double-click, or on a logarithmic axis."
+_CUT = "Cut off at the frame; a double-click shows all."
 
 
 class _Traces:
@@ -92,8 +93,9 @@ def curve_figure(
     axes = layout(x := "steps" if by_steps else "epochs", y)
     if span is not None:
         axes["yaxis"] |= {"range": [shown(end) for end in span]}
-        text = f"{text} {_BEYOND}".lstrip()
-    switches = ("log",) if small else ("log", "smooth", "seeds")
+        text = _CUT if small else f"{text} {_BEYOND}"
+    bands = ("bands",) if any(trace["meta"] == "low" for trace in traces.data) else ()
+    switches = ("log", *bands) if small else ("log", *bands, "smooth", "seeds")
     return Figure(
         title,
         text,

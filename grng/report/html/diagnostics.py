@@ -29,7 +29,11 @@ TITLES = {
 OPEN = 5
 """How many of `TITLES` are shown open."""
 
+_ERRORS = {info.error: info.title for info in DIAGNOSTICS.values() if info.error is not None}
+"""How exact a diagnostic is, by name, with the title of the diagnostic."""
 _POINTS = 100
+_LONGEST_AXIS = 30
+"""Characters that have room beside a small figure's axis; a longer title stands above alone."""
 _WIDE = 100.0
 _MOST = 24
 """Figures at most, so that an optimizer that logs hundreds of values does not fill the page."""
@@ -51,7 +55,7 @@ def diagnostics_blocks(logs: Logs) -> list[Block]:
         if len(blocks) >= _MOST:
             left_out.append(_title(name))
             continue
-        folded = name not in known[:OPEN] and name not in measured
+        folded = name not in known[:OPEN] and (name not in measured or _key(name) in _ERRORS)
         blocks.append(_figure(name, rows, logs.by_steps, folded=folded))
     blocks.sort(key=lambda block: getattr(block, "folded", False))
     if still:
@@ -63,7 +67,8 @@ def diagnostics_blocks(logs: Logs) -> list[Block]:
 
 def _figure(name: str, rows: list[RowCurves], by_steps: bool, *, folded: bool) -> Block:
     title = _title(name)
-    figure = curve_figure(title, rows, title, by_steps=by_steps, text="", small=True)
+    axis = title if len(title) <= _LONGEST_AXIS else ""
+    figure = curve_figure(title, rows, axis, by_steps=by_steps, text="", small=True)
     return replace(figure, folded=folded, logy=_wide(rows))
 
 
@@ -74,8 +79,14 @@ def _wide(rows: list[RowCurves]) -> bool:
     return bool(low > 0 and high > _WIDE * low)
 
 
+def _key(name: str) -> str:
+    return name.partition("/")[2]
+
+
 def _title(name: str) -> str:
     section, _, key = name.partition("/")
+    if key in _ERRORS:
+        return f"{_ERRORS[key]}: error of the estimate"
     if section == "diagnostics":
         known = next((info.title for info in DIAGNOSTICS.values() if info.name == key), key.replace("_", " "))
         return f"{known}, of the sample"

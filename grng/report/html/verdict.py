@@ -55,9 +55,10 @@ def _too_few(rows: Sequence[Row]) -> str | None:
     if power_note(seeds, comparisons) is None:
         return None
     none = "no difference" if comparisons == 1 else f"none of {comparisons} differences"
+    needed = seeds_needed(comparisons)
     return (
         f"With {plural(seeds, 'seed')} {none} can be told from chance by the exact test, however large; that takes "
-        f"{seeds_needed(comparisons)} seeds."
+        f"{needed} seeds (--seeds {needed} with the same --output adds them)."
     )
 
 

@@ -104,7 +104,7 @@ def make_rough(root: Path) -> Path:
         final={"test_accuracy": None},
         target={"step": None, "time_s": None},
     )
-    write_curves(place(root, "ring", 1), 1, steps=30)
+    write_curves(place(root, "ring", 1), 1, steps=30, rate=-5.0)
     make_run(
         root,
         "ring",

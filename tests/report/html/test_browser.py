@@ -161,11 +161,27 @@ def test_figures_switch_axes_and_show_seeds(browser: Browser, pages: dict[str, P
     opened.page.mouse.move(2, 2)
     figure.get_by_label("single seeds").check()
     assert set(look(seeds)) == {0.6}
+    figure.get_by_label("bands").uncheck()
+    assert look("plot.data.filter(t => t.fill && t.visible !== false).length") == 0
     before = look("plot.data.at(-1).y")
     figure.get_by_label("smoothing").select_option("3")
     assert look("plot.data.at(-1).y")[4] == pytest.approx(sum(before[3:6]) / 3)
     figure.get_by_role("button", name="ring", exact=True).click()
     assert look("plot.data.filter(t => t.visible !== false && t.legendgroup === 'row1').length") == 0
+    assert opened.said == []
+    opened.page.context.close()
+
+
+def test_a_run_that_diverged_is_seen_on_a_logarithmic_axis(browser: Browser, pages: dict[str, Path]) -> None:
+    opened = Opened(browser, pages["rough"])
+    figure = opened.figure("Training loss")
+    plot = figure.locator(".plot")
+    highest = "Math.max(...plot.data.flatMap(t => t.y).filter(v => v !== null))"
+    assert plot.evaluate(f"plot => plot._fullLayout.yaxis.range[1] < {highest} / 100")
+    figure.get_by_label("log vertical").check()
+    assert plot.evaluate(f"plot => plot._fullLayout.yaxis.range[1] >= Math.log10({highest})")
+    figure.get_by_label("log vertical").uncheck()
+    assert plot.evaluate(f"plot => plot._fullLayout.yaxis.range[1] < {highest} / 100")
     assert opened.said == []
     opened.page.context.close()
 

@@ -26,6 +26,8 @@ def test_what_is_known_comes_first_and_what_is_zero_is_said(tmp_path: Path) -> N
         "optimizer/damping": 0.01,
         "optimizer/odd": 3.0,
         "diagnostics/grad_norm": 2.0,
+        "diagnostics/hessian_trace": 30.0,
+        "diagnostics/hessian_trace_se": 1.0,
     }
     for seed in range(3):
         write_curves(place(tmp_path, "ring", seed), seed, values=values)
@@ -33,9 +35,12 @@ def test_what_is_known_comes_first_and_what_is_zero_is_said(tmp_path: Path) -> N
     figures = [block for block in blocks if isinstance(block, Figure)]
     shown = [figure.title for figure in figures if not figure.folded]
     known = [TITLES[name] for name in list(TITLES)[:OPEN]]
-    assert shown == [title for title in known if title in shown] + ["gradient norm, of the sample"]
+    assert shown == [title for title in known if title in shown] + [
+        "gradient norm, of the sample",
+        "Hessian trace, of the sample",
+    ]
     assert set(shown) >= {"damping λ", "gradient norm", "Newton residual"}
-    assert [figure.title for figure in figures if figure.folded] == ["odd"]
+    assert [figure.title for figure in figures if figure.folded] == ["odd", "Hessian trace: error of the estimate"]
     assert [block.lines for block in blocks if isinstance(block, Prose)] == [("zero throughout: skipped steps",)]
     damping = next(figure for figure in figures if figure.title == "damping λ")
     assert [entry.label for entry in damping.legend] == ["ring"], "adamw has none"

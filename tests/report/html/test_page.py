@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from grng.report.html.page import json_for_script
+from grng.report.html.plotting import tick_text
 from tests.report.factory import make_experiment
 from tests.report.html.pages import Parsed, make_page, parse, policy_of, section_names
 from tests.report.html.runs import HOSTILE, make_full, make_rough, make_sweep, make_tuned
@@ -148,6 +149,16 @@ def test_several_workloads_share_the_sections(tmp_path: Path) -> None:
     assert profiles["data"][1]["y"][0] == 100, "ring is the fastest on both"
     assert "workload2-adamw.yaml" in parsed.text
     assert section_names(parsed).count("curves") == 1
+
+
+def test_long_names_stay_apart_beside_an_axis_and_long_legends_are_folded(tmp_path: Path) -> None:
+    names = [f"the same long beginning of a name, number {place}" for place in range(9)]
+    parsed = parse(make_page(make_full(tmp_path, names, seeds=2, steps=27)))
+    ticks = figure_named(parsed, "Time of a step by phase")["layout"]["yaxis"]["ticktext"]
+    assert len(set(ticks)) == 9
+    assert ticks[3] == "the same long beginning<br>of a name, number 3"
+    assert "legend: 9 rows" in parsed.lines
+    assert tick_text("<b>" * 30) == "&lt;b&gt;" * 8 + "<br>" + "&lt;b&gt;" * 7 + "&lt;b…"
 
 
 def test_one_row_with_one_seed_has_a_page(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_too_few_seeds_are_said_beside_an_interval_without_zero(tmp_path: Path) 
     lines = headline(table)
     assert lines[0].startswith("Not distinguishable from adamw in test accuracy (n = 3): ring +5.0 points [+4.")
     assert lines[1] == (
-        "With 3 seeds no difference can be told from chance by the exact test, however large; that takes 6 seeds."
+        "With 3 seeds no difference can be told from chance by the exact test, however large; that takes 6 seeds "
+        "(--seeds 6 with the same --output adds them)."
     )
 
 
@@ -95,6 +96,10 @@ def test_an_experiment_that_is_done_needs_no_word_of_it(tmp_path: Path) -> None:
 
 def test_of_many_rows_the_first_are_named(tmp_path: Path) -> None:
     make_experiment(tmp_path, {f"row{place}": [0.9 + 0.001 * place] * 2 for place in range(10)})
-    lines = headline(summarise(load_experiment(tmp_path)))
+    table = summarise(load_experiment(tmp_path))
+    lines = headline(table)
     assert lines[0].startswith("Not distinguishable from row0 in test accuracy (n = 2 each): row9 +0.9 points [")
     assert lines[0].endswith("row3 +0.3 points [+0.3, +0.3]; and 2 more.")
+    assert any(
+        note.startswith("intervals without width (row1, row2, row3, row4, row5 and 4 more)") for note in table.notes
+    )

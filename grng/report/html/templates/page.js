@@ -71,7 +71,7 @@
         made.y = made.y.map((v) => (v === null ? null : Math.max(v, floor)));
       }
       if (trace.meta === "seed") made.opacity = state.seeds ? 0.6 : 0;
-      if (state.hidden.has(trace.legendgroup)) made.visible = false;
+      if (state.hidden.has(trace.legendgroup) || (!state.bands && ["low", "high"].includes(trace.meta))) made.visible = false;
       return made;
     });
     const layout = paint(figure.layout);
@@ -122,7 +122,7 @@
 
   function wire(figure) {
     const element = document.getElementById(figure.id);
-    const state = { x: 0, logx: false, logy: false, smooth: 1, seeds: false, hidden: new Set(), drawn: false };
+    const state = { x: 0, logx: false, logy: false, smooth: 1, seeds: false, bands: true, hidden: new Set(), drawn: false };
     states.set(figure.id, state);
     element.querySelectorAll("[data-x]").forEach((button) => button.addEventListener("click", () => {
       state.x = Number(button.dataset.x);
