@@ -68,7 +68,9 @@ def test_the_configurations_on_the_page_are_of_the_same_runs(tmp_path: Path) -> 
 def test_what_was_measured_on_the_way_makes_no_other_runs(tmp_path: Path) -> None:
     ids = experiment(tmp_path, {"adamw": 3, "ring[rho=0.1]": 3})
     path = place(tmp_path, "adamw", 4) / "config.yaml"
-    path.write_text(path.read_text().replace("names: []", "names: [grad_norm]"))
+    config = yaml.safe_load(path.read_text())
+    config["diagnostics"] |= {"names": ["grad_norm"], "every": 1}
+    path.write_text(yaml.safe_dump(config))
     replay = replay_of(load_experiment(tmp_path))
     assert [file.name for file in replay.files] == ["compare.yaml", "adamw.yaml", "ring[rho=0.1].yaml"]
     compare = CompareConfig.model_validate(yaml.safe_load(replay.files[0].text))
