@@ -134,6 +134,8 @@ def _told(row: Row, *, with_n: bool, with_p: bool) -> str:
     mean, _, ends = points(row).partition(" ")
     extra = [f"n = {row.pairs}"] if with_n else []
     extra += [within] if (within := row.verdict.partition(", but ")[2]) else []
+    lost = (("diverged", row.diverged), ("failed", row.failed))
+    extra += [f"{plural(count, 'more run')} {what}" for what, count in lost if count]
     if with_p and leaves_out_zero(row) and row.p_adjusted is not None:
         extra.append(f"Holm-adjusted p = {row.p_adjusted:.2g}")
     return f"{row.label} {mean} points {ends}".rstrip() + (f" ({', '.join(extra)})" if extra else "")
