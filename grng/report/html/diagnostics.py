@@ -45,7 +45,8 @@ def diagnostics_blocks(logs: Logs) -> list[Block]:
     names = [name for name in logs.names if name.startswith(("optimizer/", "diagnostics/"))]
     names.sort(key=lambda name: known.index(name) if name in known else len(known))
     blocks: list[Block] = []
-    still, left_out = [], []
+    still: list[str] = []
+    left_out: list[str] = []
     measured = [name for name in names if name.startswith("diagnostics/")]
     for name in names:
         rows = curves_of(logs, name, points=_POINTS)

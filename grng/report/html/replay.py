@@ -100,7 +100,7 @@ def sweep_replay_of(directory: Path, results: Sequence[RunResult], *, trials: in
 def _threads(results: Sequence[RunResult]) -> dict[str, int]:
     """Return the CPU threads that every run had, which its last digits depend on; empty where they differ."""
     found = {result.environment.threads for result in results if (result.environment.device or "cpu").startswith("cpu")}
-    (threads,) = found if len(found) == 1 else (None,)
+    threads = found.pop() if len(found) == 1 else None
     return {} if threads is None else {"threads": threads}
 
 
