@@ -12,6 +12,7 @@ from grng.statistics import BOOTSTRAP_FROM, SIGNIFICANCE, IntervalKind, seeds_ne
 
 Runs = Mapping[str, Sequence[Run]]
 
+_NOWHERE = (None, None, None)
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -67,7 +68,8 @@ def time_mark(runs: Sequence[Run], references: Sequence[Run]) -> str:
     """Return why the times of `runs` cannot be compared with the reference's, "" when they can."""
     if any(result.time.shared for result in _results(runs)):
         return "with cores or device shared with other runs"
-    ours, theirs = ({_place(result) for result in _results(of)} for of in (runs, references))
+    # A run that was killed, or timed out, does not say where it was.
+    ours, theirs = ({_place(result) for result in _results(of)} - {_NOWHERE} for of in (runs, references))
     if len(ours) > 1:
         return "on several devices or numbers of threads"
     return "on another device or number of threads than the reference" if ours and theirs and ours != theirs else ""

@@ -325,3 +325,14 @@ def test_bootstrap_intervals_from_twenty_seeds_on(tmp_path: Path) -> None:
     few, t = table_of(tmp_path / "few", interval="bootstrap"), table_of(tmp_path / "few")
     assert few.rows == t.rows
     assert any("a bootstrap takes 20 seeds" in note for note in few.notes)
+
+
+def test_a_run_that_does_not_say_where_it_was_makes_no_times_incomparable(tmp_path: Path) -> None:
+    make_experiment(tmp_path, {"adamw": [0.9, 0.9], "ring": [0.9, 0.9]})
+    nowhere = dict.fromkeys(("grng", "torch", "device", "device_name", "threads"))
+    for label in ("adamw", "ring"):
+        make_run(tmp_path, label, 1, status="failed", reason="timeout", environment=nowhere)
+    table = summarise(load_experiment(tmp_path))
+    assert [row.time_mark for row in table.rows] == ["", ""]
+    make_run(tmp_path, "ring", 1, environment__threads=4)
+    assert summarise(load_experiment(tmp_path)).row("ring").time_mark == "on several devices or numbers of threads"

@@ -9,6 +9,7 @@ from grng.report.asked import heading
 from grng.report.columns import NOTHING, fixed, number, points
 from grng.report.html.blocks import Cell, Grid, Head, SortKey
 from grng.report.html.cost_figures import finished
+from grng.report.metric_lines import metric_lines
 from grng.report.records import Experiment, Run
 from grng.report.row import FIELDS, Row
 from grng.report.tables import Table
@@ -180,7 +181,7 @@ def failure_grid(runs: Sequence[Run]) -> Grid | None:
             Cell(run.name, key=run.name),
             Cell(run.status, key=run.status),
             Cell((run.result.reason if run.result else None) or NOTHING),
-            Cell(NOTHING if run.result is None else f"{run.result.steps} of {run.result.planned_steps or '?'}"),
+            Cell(_steps(run)),
             Cell(_message(run)),
             Cell(str(run.directory)),
         )
@@ -188,6 +189,19 @@ def failure_grid(runs: Sequence[Run]) -> Grid | None:
     )
     rest = f", the first {_MOST_LOST} of {len(lost)}" if len(lost) > _MOST_LOST else ""
     return Grid(f"Runs that did not finish{rest}", heads, rows, sortable=True)
+
+
+def _steps(run: Run) -> str:
+    """Return how far a run got; where it was killed or timed out, its result does not say, but its log does."""
+    result = run.result
+    logged = 0
+    if run.status != "missing" and (result is None or not result.steps):
+        last = metric_lines(run.directory, lambda place, count, _text: place == count - 1)
+        logged = max((step for step, _ in last), default=0)
+    if result is None and not logged:
+        return NOTHING
+    steps, planned = (result.steps, result.planned_steps) if result is not None else (0, None)
+    return f"{max(steps, logged)} of {planned or '?'}"
 
 
 def _message(run: Run) -> str:

@@ -46,6 +46,8 @@ def headline(table: Table) -> list[str]:
         lines.append(
             f"The reference {table.reference} has a test accuracy of {score} over {plural(reference.n, 'seed')}."
         )
+    else:
+        lines.append(f"No run of the reference {table.reference} has finished.")
     return [*lines, *_pace(others, reference, table), *_cost(others, table)]
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from grng.report.html.grids import failure_grid
 from grng.report.html.page import json_for_script
 from grng.report.html.plotting import tick_text
-from tests.report.factory import make_experiment
+from grng.report.load import load_experiment
+from tests.report.factory import make_experiment, make_run, place
 from tests.report.html.pages import Parsed, make_page, parse, policy_of, section_names
-from tests.report.html.runs import HOSTILE, make_full, make_rough, make_sweep, make_tuned
+from tests.report.html.runs import HOSTILE, make_full, make_rough, make_sweep, make_tuned, write_curves
 
 LIMIT = 8_000_000
 
@@ -86,6 +88,17 @@ def test_an_experiment_in_the_middle_says_so_and_names_what_failed(rough: str) -
         assert words in parsed.lines, words
     loss = figure_named(parsed, "Training loss")
     assert [trace["line"]["dash"] for trace in loss["data"] if trace["meta"] == "other"] == ["dot"] * 3
+
+
+def test_the_log_says_how_far_a_run_came_that_was_stopped(tmp_path: Path) -> None:
+    make_full(tmp_path, seeds=2)
+    path = place(tmp_path, "ring", 1)
+    make_run(tmp_path, "ring", 1, status="failed", reason="timeout", steps=0, planned_steps=None)
+    write_curves(path, 1, steps=40)
+    (path.parent / "seed0" / "result.json").unlink()
+    grid = failure_grid(load_experiment(tmp_path).runs)
+    assert grid is not None
+    assert [row[3].text for row in grid.rows] == ["81 of ?", "39 of ?"]
 
 
 def test_every_number_of_the_table_has_its_interval(tmp_path: Path) -> None:

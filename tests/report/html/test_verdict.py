@@ -85,6 +85,16 @@ def test_what_it_costs_is_told_where_times_can_be_compared(tmp_path: Path) -> No
     )
 
 
+def test_a_reference_without_a_finished_run_is_said(tmp_path: Path) -> None:
+    make_experiment(tmp_path, {"adamw": [0.9], "ring": [0.9]})
+    make_run(tmp_path, "adamw", 0, status="failed", reason="timeout", steps=0, final={"test_accuracy": None})
+    lines = headline(summarise(load_experiment(tmp_path)))
+    assert lines[:2] == [
+        "No verdict: ring (no finished run of adamw).",
+        "No run of the reference adamw has finished.",
+    ]
+
+
 def test_an_experiment_that_is_done_needs_no_word_of_it(tmp_path: Path) -> None:
     make_experiment(tmp_path, {"adamw": [0.9], "ring": [0.9]})
     assert progress([load_experiment(tmp_path)]) is None
