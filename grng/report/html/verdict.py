@@ -84,12 +84,11 @@ def _pace(others: Sequence[Row], reference: Row, table: Table) -> list[str]:
 
 
 def _soon(row: Row) -> str:
-    ratios = []
-    for name in ("steps", "time"):
-        ends = (getattr(row, f"{name}_to_target_ratio{end}") for end in ("", "_low", "_high"))
-        ratios.append(f"{interval(*ends, decimals=2)} × the {name}")
+    steps = row.steps_to_target_ratio, row.steps_to_target_ratio_low, row.steps_to_target_ratio_high
+    time = row.time_to_target_ratio, row.time_to_target_ratio_low, row.time_to_target_ratio_high
+    told = f"{row.label} {interval(*steps, decimals=2)} × the steps"
     timed = row.time_to_target_ratio is not None and not row.time_mark
-    return f"{row.label} {', '.join(ratios if timed else ratios[:1])}"
+    return f"{told}, {interval(*time, decimals=2)} × the time" if timed else told
 
 
 def _cost(others: Sequence[Row], table: Table) -> list[str]:

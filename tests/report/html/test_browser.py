@@ -161,7 +161,7 @@ def test_figures_switch_axes_and_show_seeds(browser: Browser, pages: dict[str, P
     opened.page.mouse.move(2, 2)
     figure.get_by_label("single seeds").check()
     assert set(look(seeds)) == {0.6}
-    figure.get_by_label("bands").uncheck()
+    figure.get_by_role("checkbox", name="bands").uncheck()
     assert look("plot.data.filter(t => t.fill && t.visible !== false).length") == 0
     before = look("plot.data.at(-1).y")
     figure.get_by_label("smoothing").select_option("3")
