@@ -130,7 +130,7 @@ RhoWarmupSteps = Annotated[int, Meaning("", "first steps, in which ρ counts as 
 Radius = Annotated[float, Meaning("r", "radius: the gradient is taken at θ + r g/‖g‖", at_least=0)]
 Betas = Annotated[
     tuple[float, float],
-    Meaning("β₁, β₂", "decays of the first moment and of the curvature estimate", at_least=0, below=1),
+    Meaning("β₁, β₂", "decays of the first moment and of the second (Sophia: of the curvature)", at_least=0, below=1),
 ]
 Gamma = Annotated[float, Meaning("γ", "scale of the curvature in m / max(γh, ε): how few entries are clipped", above=0)]
 Epsilon = Annotated[float, Meaning("ε", "lower bound of the denominator", above=0)]
