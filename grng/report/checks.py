@@ -82,6 +82,7 @@ def warnings_of(experiment: Experiment, runs: Runs, pairs: Mapping[str, Pairs]) 
         *_not_there(experiment.runs),
         *_unpaired(experiment.reference, pairs),
         *_mixed(results, "versions of grng", lambda r: r.environment.grng),
+        *_mixed(results, "states of grng's own code", lambda r: r.environment.code),
         *_mixed(results, "versions of torch", lambda r: r.environment.torch),
         *_mixed(results, "targets", lambda r: r.target.accuracy),
         *_mixed(results, "batch sizes", lambda r: r.batch_size),

@@ -20,6 +20,7 @@ SHOWN_ACCURACY, SHOWN_LOSS = 0.0005, 0.0005
 
 _WHY: Mapping[str, str] = {
     "grng": "another version of grng: CHANGELOG.md says where it computes something else",
+    "code": "other code of grng: its source files are not those that the run was made with",
     "torch": "another torch: its kernels may add in another order, and its initialisation may draw other numbers",
     "timm": "another timm: its layers and their initialisation may have changed",
     "python": "another Python, and with it perhaps other builds of the libraries",
@@ -202,7 +203,7 @@ def _changes(before: Environment, again: Environment) -> tuple[Change, ...]:
     return tuple(
         Change(name, _text(getattr(before, name)), _text(getattr(again, name)), why)
         for name, why in _WHY.items()
-        if getattr(before, name) != getattr(again, name)
+        if getattr(before, name) != getattr(again, name) and not (name == "code" and before.code is None)
     )
 
 
@@ -222,9 +223,13 @@ def _reasons(before: RunResult | None, again: RunResult, changes: tuple[Change, 
     if not (again.environment.device or "cpu").startswith("cpu"):
         reasons.append("A GPU adds in no fixed order, so that the last digits differ from run to run.")
     if not reasons and not changes:
-        reasons.append(
-            "Nothing that is known to change numbers has changed: report it, with what `grng env` prints."
-            if before is not None
-            else "The original did not get as far as to say where it ran."
-        )
+        reasons.append(_unexplained(before))
     return reasons
+
+
+def _unexplained(before: RunResult | None) -> str:
+    if before is None:
+        return "The original did not get as far as to say where it ran."
+    if before.environment.code is None:
+        return "The original does not say which code of its version of grng it ran: it may have been other code."
+    return "Nothing that is known to change numbers has changed: report it, with what `grng env` prints."

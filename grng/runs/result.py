@@ -178,6 +178,8 @@ class Environment(Record):
     """Versions and the machine."""
 
     grng: str | None = None
+    code: str | None = None
+    """Hash of grng's own source files that a run's numbers come from; null: from before it was noted."""
     torch: str | None = None
     timm: str | None = None
     python: str | None = None

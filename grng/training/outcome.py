@@ -32,6 +32,7 @@ from grng.runs.result import (
 from grng.training.device import device_name
 from grng.training.evaluate import Scores
 from grng.training.memory import optimizer_state_bytes
+from grng.training.own_code import OWN_CODE
 from grng.training.session import Session
 
 _SKIPPED_SHOWN = 100
@@ -151,6 +152,7 @@ def environment(device: torch.device) -> Environment:
     """Return the versions and the machine."""
     return Environment(
         grng=__version__,
+        code=OWN_CODE,
         torch=torch.__version__,
         timm=_version("timm"),
         python=platform.python_version(),

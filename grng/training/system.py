@@ -102,8 +102,10 @@ def _told(facts: Callable[[], Iterator[tuple[str, Any]]]) -> dict[str, Any]:
 
 def _versions() -> Iterator[tuple[str, Any]]:
     from grng._version import __version__
+    from grng.training.own_code import OWN_CODE
 
     yield "grng", __version__
+    yield "code of grng", OWN_CODE
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     for package in PACKAGES:
         found = _version(package)

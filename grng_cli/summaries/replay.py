@@ -46,8 +46,8 @@ def verdict(outcome: Replayed) -> str:
         return "nothing to compare: the original holds no metrics yet"
     if outcome.agrees:
         return "equal in the digits that tables show, not in all"
-    cause = "versions or machine are not the same" if outcome.changes else "versions and machine are the same"
-    return f"DIFFERENT in the digits that tables show; {cause}"
+    cause = "code, versions or machine are not" if outcome.changes else "code, versions and machine are"
+    return f"DIFFERENT in the digits that tables show; {cause} the same"
 
 
 def _first(first: Difference) -> str:

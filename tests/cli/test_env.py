@@ -14,12 +14,14 @@ import torch
 
 from grng import __version__
 from grng.training import system
+from grng.training.own_code import OWN_CODE
 from tests.cli.conftest import Call
 
 
 def test_versions_machine_and_threads(grng: Call) -> None:
     told = json.loads(grng("env", "--json").out)
     assert told["versions"]["grng"] == __version__
+    assert told["versions"]["code of grng"] == OWN_CODE
     for package in ("torch", "timm", "torchvision", "numpy", "scipy", "optuna", "tensorboard"):
         assert told["versions"][package] == version(package)
     assert told["versions"]["python"].startswith(platform.python_version())

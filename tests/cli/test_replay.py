@@ -10,6 +10,7 @@ import pytest
 
 from grng.experiments.replay import MARK, default_output, replay_config
 from grng.optimizers import list_optimizers
+from grng.training.own_code import OWN_CODE
 from tests.cli.conftest import TINY, Call, call, snapshot
 
 LINE = ("train", *TINY, "--eval-every", 2, "--set", "logging.log_every=1", "--no-tensorboard")
@@ -68,12 +69,15 @@ def test_what_differs_is_told_with_its_digits_and_is_an_error(
     shutil.copytree(replayed, workdir / "again")
     ran = grng("replay", "tampered", "--output", "again")
     assert ran.code == 1
-    assert ran.out.startswith("ring, seed 3: DIFFERENT in the digits that tables show; versions and machine are the")
+    assert ran.out.startswith(
+        "ring, seed 3: DIFFERENT in the digits that tables show; code, versions and machine are the"
+    )
     text = " ".join(ran.out.split())
     assert "first difference: step 2, train_loss:" in text
     assert "(4 digits agree)" in text or "(3 digits agree)" in text
     assert "report it, with what `grng env` prints" in text
     result = json.loads((copy / "result.json").read_text())
+    assert result["environment"]["code"] == OWN_CODE
     result["environment"]["torch"] = "2.0.0"
     (copy / "result.json").write_text(json.dumps(result))
     ran = grng("replay", "tampered", "--output", "again")

@@ -77,7 +77,9 @@ def test_the_first_difference_is_found(
 def test_scores_that_differ_in_what_tables_show_are_an_error_where_nothing_else_changed(tmp_path: Path) -> None:
     found = pair(tmp_path, final__test_accuracy=0.94)
     assert (found.agrees, found.exit_code) == (False, 1)
-    assert verdict(found).startswith("DIFFERENT in the digits that tables show; versions and machine are the same")
+    assert verdict(found).startswith(
+        "DIFFERENT in the digits that tables show; code, versions and machine are the same"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,20 @@ def test_other_versions_explain_a_difference(tmp_path: Path) -> None:
         "torch": ("2.9.0", "2.10.0"),
         "threads": ("1", "4"),
     }
-    assert "versions or machine are not the same" in verdict(found)
+    assert "code, versions or machine are not the same" in verdict(found)
+
+
+def test_other_code_of_the_same_version_explains_a_difference(tmp_path: Path) -> None:
+    found = pair(tmp_path, final__test_loss=0.2, environment__code="fedcba9876543210")
+    (change,) = found.changes
+    assert (change.name, change.original, change.replay) == ("code", "0123456789abcdef", "fedcba9876543210")
+    assert (found.exit_code, found.reasons) == (0, ())
+
+
+def test_a_run_from_before_its_code_was_noted_may_be_of_any(tmp_path: Path) -> None:
+    found = pair(tmp_path, original={"environment__code": None}, final__test_loss=0.2)
+    assert (found.changes, found.exit_code) == ((), 1)
+    assert "does not say which code" in found.reasons[0]
 
 
 def test_other_weights_and_batches_are_told(tmp_path: Path) -> None:

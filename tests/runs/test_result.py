@@ -46,7 +46,7 @@ def test_keys_are_those_of_the_documented_schema() -> None:
     assert list(stored["data"]) == facts.split()
     assert list(stored["parameters"]) == ["total", "trainable", "kronecker", "diagonal", "adamw", "filter"]
     assert list(stored["pairing"]) == ["init_sha256", "batches_sha256"]
-    environment = "grng torch timm python platform device device_name threads cpu_count"
+    environment = "grng code torch timm python platform device device_name threads cpu_count"
     assert list(stored["environment"]) == environment.split()
     assert stored["schema_version"] == 1
 
