@@ -57,4 +57,5 @@ def _make_printable(error: Exception) -> None:
 def _say(error: BaseException) -> None:
     console = make_console(sys.stderr)
     for message in messages_of(error):
-        console.print(message.render(), soft_wrap=True)
+        width = console.width if console.is_terminal else None
+        console.print(message.render(width), soft_wrap=True)

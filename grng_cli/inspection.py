@@ -30,13 +30,14 @@ def list_optimizers(json: options.Json = False) -> None:
         keys = ("name", "summary", "equation", "cost", "memory", "measured", "paper", "kind")
         output.document([{**{key: getattr(info, key) for key in keys}, "needs": list(info.needs)} for info in infos])
         return
-    output.essential(
+    output.table(
         _table(
             ("name", "what it is", "cost of a step", "needs"),
             [(info.name, info.summary, info.cost, "\n".join(info.needs) or "-") for info in infos],
         )
     )
-    output.data("\nHyperparameters: grng optimizers show ring. timm's optimizers: timm:NAME, e.g. timm:lamb.")
+    output.data()
+    output.prose("Hyperparameters: grng optimizers show ring. timm's optimizers: timm:NAME, e.g. timm:lamb.")
 
 
 @optimizers.command("show", epilog=epilog("optimizers show"))
@@ -87,36 +88,38 @@ def list_datasets(json: options.Json = False) -> None:
         built_in = [{key: getattr(info, key) for key in keys} for info in infos]
         output.document(built_in + [{"name": d.name, "summary": d.summary, "needs": d.needs} for d in list_doors()])
         return
-    output.essential(
+    output.table(
         _table(
-            ("name", "what it is", "classes", "size", "train/val/test", "target", "licence"),
+            ("name", "classes", "size", "train/val/test", "target", "what it is; licence"),
             [
                 (
                     info.name,
-                    info.summary,
                     str(info.num_classes),
                     f"{info.img_size} px",
                     f"{info.train:,}/{info.val:,}/{info.test:,}",
                     f"{info.target:.0%}",
-                    info.licence,
+                    f"{info.summary}; {info.licence}",
                 )
                 for info in infos
             ],
+            whole=5,
         )
     )
     doors = [(door.name, door.summary, door.needs) for door in list_doors()]
-    output.essential(_table(("and from files", "what it is", "needs"), doors))
-    output.data("\nPictures of your own: grng train --dataset folder --data-dir DIR, with one folder a class in DIR.")
+    output.table(_table(("from files", "what it is", "needs"), doors))
+    output.data()
+    output.prose("Pictures of your own: grng train --dataset folder --data-dir DIR, with one folder a class in DIR.")
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, whole: int = 1) -> Table:
+    """Return a table whose first `whole` columns, names and numbers, are never broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, head in enumerate(heads):
-        table.add_column(head, style="bold" if index == 0 else "", no_wrap=index == 0, overflow="fold")
+        table.add_column(head, style="bold" if index == 0 else "", no_wrap=index < whole, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     return table

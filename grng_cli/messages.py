@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from rich.text import Text
 
@@ -13,6 +15,8 @@ from grng.errors import ConfigError, GrngError, UnknownNameError
 from grng_cli.printable import printable
 
 DEBUG_VARIABLE = "GRNG_DEBUG"
+
+_INDENT = len("error: ")
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,31 @@ class Message:
     hint: str | None = None
     next_command: str | None = None
 
-    def render(self) -> Text:
-        """Return the lines of this message, the first `error: where: what is wrong`; all of it printable."""
-        lines = Text("error: ", style="red bold")
-        if self.where:
-            lines.append(f"{printable(self.where, lines=False)}: ", style="not bold cyan")
-        lines.append(printable(self.text), style="not bold default")
+    def render(self, width: int | None = None) -> Text:
+        """Return the lines of this message, the first `error: where: what is wrong`; all of it printable.
+
+        Args:
+            width: Cells of a terminal's line, that lines end between words; what is to be typed stays in one piece.
+        """
+        where = f"{printable(self.where, lines=False)}: " if self.where else ""
+        head = Text(_folded(f"error: {where}{printable(self.text)}", width))
+        head.stylize("red bold", 0, _INDENT)
+        if head.plain.startswith(where, _INDENT):
+            head.stylize("cyan", _INDENT, _INDENT + len(where))
+        lines = [head]
         for name, value in (("hint", self.hint), ("next", self.next_command)):
             if value:
-                lines.append(f"\n{name + ':':>6} ", style="cyan not bold")
-                lines.append(printable(value), style="not bold default")
-        return lines
+                text = f"{name + ':':>6} {printable(value)}"
+                lines.append(Text(_folded(text, width) if name == "hint" else text))
+                lines[-1].stylize("cyan", 0, _INDENT)
+        return Text("\n").join(lines)
+
+
+def _folded(text: str, width: int | None) -> str:
+    if width is None or max(map(len, text.split())) > width - _INDENT:  # a long path, which a terminal breaks anyway
+        return text
+    fold = partial(textwrap.fill, width=width, subsequent_indent=" " * _INDENT, break_long_words=False)
+    return "\n".join(fold(line, break_on_hyphens=False) if len(line) > width else line for line in text.split("\n"))
 
 
 def exit_code(error: BaseException) -> int:
@@ -100,6 +118,7 @@ _LISTS = {
     "model": "grng models list",
     "dataset": "grng datasets list",
     "data set": "grng datasets list",
+    "shipped config": "grng config list",
 }
 
 

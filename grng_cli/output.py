@@ -101,6 +101,11 @@ class Output:
         """Print a sentence as `data` does; a terminal's lines end between words, a pipe gets it in one line."""
         self.data(_wrapped(text, self.stdout))
 
+    def table(self, table: RenderableType) -> None:
+        """Print a table of words as `essential` does, no wider than `table_width`."""
+        if not self.json_only:
+            self._print(self.stdout, table, width=self.table_width)
+
     def chatter(self, renderable: RenderableType) -> None:
         """Print on stderr what helps a person who watches; `--quiet` leaves it out."""
         if not self.quiet:
@@ -143,17 +148,17 @@ class Output:
         self.stdout.file.write(text)
         self.stdout.file.flush()
 
-    def _print(self, console: Console, renderable: RenderableType) -> None:
+    def _print(self, console: Console, renderable: RenderableType, *, width: int | None = None) -> None:
         # Paths and messages may hold [brackets]: strings are text, never markup; the terminal wraps lines.
         if isinstance(renderable, str):
             renderable = Text(renderable)
         if isinstance(renderable, Text):
             console.print(renderable, soft_wrap=True)
         elif console.is_terminal:
-            console.print(renderable)
+            console.print(renderable, width=width)
         else:  # rich fills lines up with spaces, which a file does not need
             with console.capture() as capture:
-                console.print(renderable)
+                console.print(renderable, width=width)
             console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 

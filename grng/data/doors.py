@@ -97,7 +97,7 @@ class Door:
 
 _DOORS = (
     Door("folder", "pictures in one folder a class, or in such folders below train/, val/ and test/", "--data-dir"),
-    Door(f"torch/{{{','.join(TORCH_SETS)}}}", "the classification sets of torchvision", "--data-dir; --download"),
+    Door("torch/NAME", f"torchvision's classification sets: {', '.join(TORCH_SETS)}", "--data-dir; --download"),
     Door("hfds/NAME", "Hugging Face datasets: a name on the hub, or a path", "pip install 'grng[hf]'; --download"),
     Door("tfds/NAME", "TensorFlow Datasets, as timm reads them", "pip install tensorflow-datasets; --data-dir"),
     Door("wds/NAME", "WebDataset shards with an _info.json, as timm reads them", "pip install 'grng[wds]'; --data-dir"),

@@ -38,6 +38,6 @@ def find_config(name: str) -> Path:
         return configs_folder() / f"{wanted}{_SUFFIX}"
     lasts = nearest(wanted.rpartition("/")[2], {other.rpartition("/")[2] for other in names})
     near = nearest(wanted, names) or [other for last in lasts for other in names if last == other.rpartition("/")[2]]
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Shipped: {', '.join(names)}."
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "Give a YAML file, or a shipped config's name."
     kind = "it is a directory, not a config file" if path.is_dir() else "there is no such file or shipped config"
     raise UnknownNameError(f"{kind}.", where=name, hint=hint)

@@ -57,9 +57,9 @@ def show(name: str, output: Output) -> None:
         ("measured", about["measured"]),
         ("paper", about["paper"]),
     ]
-    output.essential(_facts([(key, value) for key, value in lines if value]))
+    output.table(_facts([(key, value) for key, value in lines if value]))
     output.essential("")
-    output.essential(_hyperparameters(about["hyperparameters"]))
+    output.table(_hyperparameters(about["hyperparameters"]))
     known = about["hyperparameters"]
     if known:
         example = next((item for item in known if item["default"] is not None), known[0])

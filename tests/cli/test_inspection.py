@@ -11,6 +11,7 @@ import pytest
 from grng.data.registry import list_datasets
 from grng.optim.registry import OptimizerInfo
 from grng.optimizers import hyperparameters, list_optimizers
+from grng_cli.output import WIDE_TABLE_WIDTH
 from grng_cli.summaries.optimizer_page import NEEDS, plain
 from tests.cli.conftest import Call
 
@@ -68,6 +69,13 @@ def test_what_was_measured_is_what_the_benchmark_wrote() -> None:
         sizes = [f"{end:.0f}" for end in (min(states), max(states))]
         ratio, state = (" to ".join(dict.fromkeys(pair)) for pair in (ends, sizes))
         assert info.measured == f"{ratio} × AdamW's step, {state} B", info.name
+
+
+@pytest.mark.parametrize(
+    "line", [("optimizers", "list"), ("optimizers", "show", "r-kalman"), ("datasets", "list")], ids=" ".join
+)
+def test_tables_of_words_fit_an_editor_when_piped(grng: Call, line: tuple[str, ...]) -> None:
+    assert max(map(len, grng(*line).out.splitlines())) <= WIDE_TABLE_WIDTH
 
 
 def test_models(grng: Call) -> None:

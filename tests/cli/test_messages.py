@@ -38,6 +38,7 @@ def test_several_problems_are_told_one_by_one() -> None:
         ("unknown optimizer 'rign'.", "grng optimizers list"),
         ("timm has no model 'x'.", "grng models list"),
         ("there is no data set 'x'.", "grng datasets list"),
+        ("there is no such file or shipped config.", "grng config list"),
     ],
 )
 def test_an_unknown_name_is_followed_by_the_command_that_lists_them(message: str, following: str) -> None:
@@ -62,6 +63,28 @@ def test_brackets_in_messages_are_not_markup() -> None:
     text = Message("[red]ring[rho=0.1][/red] is there twice").render()
     assert isinstance(text, Text)
     assert text.plain == "error: [red]ring[rho=0.1][/red] is there twice"
+
+
+def test_in_a_terminal_lines_end_between_words_and_what_is_to_be_typed_is_whole() -> None:
+    hint = "The rows are " + ", ".join(["adamw", "ring[rho=0.1]"] * 8) + "."
+    following = "grng report runs/a-directory --reference adamw --markdown a-file-with-a-long-name.md --quiet"
+    text = Message("there is no row 'x'.", "--reference", hint, following).render(80)
+    first, *hints, last = text.plain.split("\n")
+    assert first == "error: --reference: there is no row 'x'."
+    assert " ".join(line.strip() for line in hints) == f"hint: {hint}"
+    assert max(map(len, hints)) <= 80
+    assert {line[:7] for line in hints[1:]} == {" " * 7}
+    assert last == f" next: {following}"
+    assert {(text.plain[span.start : span.end], str(span.style)) for span in text.spans} >= {
+        ("error: ", "red bold"),
+        ("--reference: ", "cyan"),
+        (" hint: ", "cyan"),
+    }
+
+
+def test_a_path_without_spaces_is_not_broken() -> None:
+    path = "/a/directory" * 9
+    assert Message("does not exist.", path).render(80).plain == f"error: {path}: does not exist."
 
 
 FAULTY = """

@@ -57,8 +57,8 @@ def test_a_list_in_a_terminal() -> None:
     assert COLOURS.search(seen.raw), "a terminal has colours"
     assert not CURSOR.search(seen.raw), "nothing moves where nothing is waited for"
     assert max(map(len, seen.lines)) <= COLUMNS
-    for word in ("mnist5k", "digits", "sphere", "folder"):
-        assert word in seen.text
+    for word in ("mnist5k", "digits", "sphere", "folder", "train/val/test", "3,500/500/1,000", "needs", "--data-dir"):
+        assert word in seen.text, "no column is cut, no number broken"
 
 
 @pytest.mark.parametrize(
