@@ -8,9 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from grng_cli.messages import debugging, exit_code, messages_of
+from grng_cli.messages import debugging, exit_code, messages_of, of_option
 from grng_cli.output import make_console
-from grng_cli.printable import printable
 
 
 class Guarded(TyperGroup):
@@ -51,7 +50,7 @@ def _make_printable(error: Exception) -> None:
     for name in ("message", "option_name"):
         text = getattr(error, name, None)
         if isinstance(text, str):
-            setattr(error, name, printable(text))
+            setattr(error, name, of_option(text))
 
 
 def _say(error: BaseException) -> None:

@@ -97,6 +97,11 @@ def unexpected(error: BaseException) -> Message:
     return Message(text, hint=f"This is a fault of grng; set {DEBUG_VARIABLE}=1 and run the same line to see where.")
 
 
+def of_option(text: str) -> str:
+    """Return what Typer says of an option, printable and in our words."""
+    return printable(_OF_OPTIONS.get(text, text))
+
+
 def _full(error: OSError) -> Message:
     return Message("no space left on the device", error.filename, "Free some space or choose another --output.")
 
@@ -112,6 +117,12 @@ _OS_MESSAGES: dict[int | None, Callable[[OSError], Message]] = {
     errno.EPERM: _forbidden,
     errno.EROFS: _forbidden,
 }
+
+_OF_OPTIONS = {
+    "Input should be a valid integer, unable to parse string as an integer": "must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "must be a number",
+}
+"""What Typer has from pydantic of an option's value, in our words."""
 
 _LISTS = {
     "optimizer": "grng optimizers list",

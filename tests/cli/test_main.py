@@ -105,6 +105,15 @@ def test_an_unknown_command_and_option_are_bad_usage(grng: Call, workdir: Path) 
 
 
 @pytest.mark.parametrize(
+    ("option", "words"), [("--epochs", "must be a whole number"), ("--target", "must be a number")]
+)
+def test_a_word_where_a_number_belongs_is_told_in_our_words(grng: Call, option: str, words: str) -> None:
+    ran = grng("train", option, "many")
+    assert ran.code == 2
+    assert f"Invalid value for '{option}': {words}" in ran.err
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [("grng train --dataset mn", ["mnist5k"]), ("grng train --schedule c", ["cosine", "constant"])],
 )
