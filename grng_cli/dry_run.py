@@ -116,10 +116,10 @@ def describe(
     if trials:
         to_do = f"{sum(one.runs for one in trials.values())} runs of trials and {to_do}"
     if absent:
-        printer.essential(f"{to_do}; not measured: {absent} Nothing was written.")
+        printer.sentence(f"{to_do}; not measured: {absent} Nothing was written.")
         return
     at_once = f" with {workers} at once" if workers > 1 else ""
-    printer.essential(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
+    printer.sentence(f"{to_do}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
 
 
 def _rounded(value: float | None) -> float | None:

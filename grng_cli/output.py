@@ -97,9 +97,14 @@ class Output:
         if not self.quiet:
             self.essential(renderable)
 
+    def sentence(self, text: str) -> None:
+        """Print a sentence as `essential` does; a terminal's lines end between words, a pipe gets it in one line."""
+        self.essential(_wrapped(text, self.stdout))
+
     def prose(self, text: str) -> None:
-        """Print a sentence as `data` does; a terminal's lines end between words, a pipe gets it in one line."""
-        self.data(_wrapped(text, self.stdout))
+        """Print a sentence as `data` does, its lines as those of `sentence`."""
+        if not self.quiet:
+            self.sentence(text)
 
     def table(self, table: RenderableType) -> None:
         """Print a table of words as `essential` does, no wider than `table_width`."""

@@ -42,12 +42,12 @@ def show_plan(workloads: PreparedWorkloads, printer: Output) -> None:
         printer.data()
     if most is not None:
         slowest = next(name for name, plan in zip(names, plans, strict=True) if plan.seeds == most)
-        printer.essential(f"over all workloads: {most} seeds, which {slowest} takes, since all have the same.")
+        printer.sentence(f"over all workloads: {most} seeds, which {slowest} takes, since all have the same.")
 
 
 def _print(plan: SeedPlan, printer: Output) -> None:
     printer.data(_table(plan))
-    printer.essential(sentence(plan))
+    printer.sentence(sentence(plan))
     for remark in plan.remarks:
         printer.prose(f"note: {remark}")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def show(outcome: Replayed, printer: Output) -> None:
     """Print what came of a replay."""
     name = f"{outcome.label}, seed {outcome.seed}"
-    printer.essential(f"{name}: {verdict(outcome)}")
+    printer.sentence(f"{name}: {verdict(outcome)}")
     if outcome.first is not None:
         printer.prose(f"first difference: {_first(outcome.first)}")
     if outcome.missing:

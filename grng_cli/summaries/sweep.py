@@ -142,15 +142,15 @@ def describe(prepared: PreparedSweep, printer: Output) -> None:
         printer.data(f"{name}: {dimension}")
     printer.data()
     for number, values in enumerate(planned[:SHOWN_PLANNED]):
-        printer.data(f"trial {number}: {', '.join(f'{name}={_cell(value)}' for name, value in values.items())}")
+        printer.prose(f"trial {number}: {', '.join(f'{name}={_cell(value)}' for name, value in values.items())}")
     if len(planned) > SHOWN_PLANNED:
         printer.data(f"and {len(planned) - SHOWN_PLANNED} more")
     what = f"{prepared.total - done} of {prepared.total} trials to do in {prepared.directory}, {ahead} runs"
     if guess.absent:
-        printer.essential(f"{what}; not measured: {guess.absent} Nothing was written.")
+        printer.sentence(f"{what}; not measured: {guess.absent} Nothing was written.")
         return
     at_once = f" with {prepared.workers} at once" if prepared.workers > 1 else ""
-    printer.essential(f"{what}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
+    printer.sentence(f"{what}{at_once}; estimate: {seconds(total_s)}, {on_disk}. Nothing was written.")
 
 
 def _title(summary: Summary) -> str:

@@ -25,7 +25,7 @@ def show(result: RunResult, directory: Path, printer: Output, *, reused: bool) -
         printer.document(result.model_dump(mode="json"))
         return
     if printer.quiet:
-        printer.essential(f"{result.label}, seed {result.seed}: {outcome(result)}")
+        printer.sentence(f"{result.label}, seed {result.seed}: {outcome(result)}")
         return
     printer.essential(_table(result))
     printer.data(

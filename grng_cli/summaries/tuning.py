@@ -48,7 +48,7 @@ def print_ahead(ahead: Mapping[str, TrialsAhead], estimates: Mapping[str, Estima
         space = ", ".join(f"{name}={dimension}" for name, dimension in one.sweep.space.items())
         to_do = f"{one.sweep.total - one.done} of {one.sweep.total} trials to do"
         guess = seconds(estimates[label].seconds)
-        printer.data(f"tuning {label}: {to_do}, {one.runs} runs of {guess} each, of {space}")
+        printer.prose(f"tuning {label}: {to_do}, {one.runs} runs of {guess} each, of {space}")
     if ahead:
         printer.data()
 

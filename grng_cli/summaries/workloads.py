@@ -90,7 +90,7 @@ def _print_overall(overall: Overall, warnings: Sequence[str], printer: Output) -
 
     columns = overall_columns(overall)
     count = plural(len(overall.workloads), "workload")
-    printer.essential(f"over {count}: {', '.join(overall.workloads)}")
+    printer.sentence(f"over {count}: {', '.join(overall.workloads)}")
     if len(columns) > 1:
         printer.data()
         printer.essential(render(columns, printer.table_width))

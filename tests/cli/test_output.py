@@ -46,6 +46,21 @@ def test_a_number_that_json_lacks_is_a_fault(capsys: pytest.CaptureFixture[str])
         Output(json_only=True).document({"loss": float("nan")})
 
 
+def test_the_lines_of_a_sentence_end_between_words_in_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "21 of 21 runs to do; estimate: 4 min 10 s, 900 MB of disk. Nothing was written."
+    Output(quiet=True).sentence(said)
+    Output(quiet=True).prose(said)
+    assert capsys.readouterr().out == f"{said}\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    Output(quiet=True).sentence(said)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(line.strip() for line in lines) == said
+
+
 def test_long_lines_are_not_broken_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
     Output().essential("word " * 500)
     assert capsys.readouterr().out.count("\n") == 1
