@@ -92,9 +92,9 @@ def test_a_run_in_a_terminal(tmp_path: Path, no_color: str) -> None:
         watch=frames.append,
     )
     assert seen.code == 0
-    assert [frame for frame in frames if any(re.search(r"step \d+/40 .*loss", line) for line in frame)], "it moved"
-    assert CURSOR.search(seen.raw)
-    assert bool(COLOURS.search(seen.raw)) is not bool(no_color)
+    moved = [frame for frame in frames if any(re.search(r"step \d+/40 .*loss", line) for line in frame)]
+    for there in (moved, CURSOR.search(seen.raw), COLOURS.search(seen.raw)):
+        assert bool(there) is not bool(no_color), "what moves is made of escape codes, which NO_COLOR forbids as well"
     assert max(map(len, seen.lines)) <= COLUMNS
     left = seen.text
     assert "━" not in left, "no bar is left behind"
