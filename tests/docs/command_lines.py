@@ -14,9 +14,11 @@ import typer
 
 from grng.experiments.compare_config import CompareConfig
 from grng.experiments.sweeps.config import SweepConfig
+from grng.experiments.workloads.sources import settle_workloads
 from grng.runs.config import RunConfig
 from grng.runs.loading import load_config
 from grng.runs.shipped import find_config
+from grng.runs.sources import Source
 from grng_cli.main import app
 from tests.docs.pages import ROOT
 
@@ -106,12 +108,18 @@ def check_grng(arguments: Sequence[str]) -> None:
         return  # --help, --version
     given = context.params
     names = [name for key in ("config", "names", "name", "sweep_config") for name in _names(given.get(key))]
+    shipped = []
     if path[0] in (*KINDS, "config"):
         for name in names:
             if not name.endswith((".yaml", ".yml")) and name not in ("value", "FILE", "NAME") and "$" not in name:
-                find_config(name)
-    if path[0] in KINDS:
-        load_config(KINDS[path[0]], sets=given.get("set_") or ())
+                shipped.append(find_config(name))
+    if path[0] in KINDS and given.get("set_"):
+        load_config(KINDS[path[0]], files=shipped, sets=given["set_"], adjust=_settled)
+
+
+def _settled(source: Source) -> None:
+    if "workloads" in source.values:
+        settle_workloads(source)
 
 
 def _names(value: Any) -> list[str]:
