@@ -47,14 +47,7 @@ def make_result(label: str = "adamw", seed: int = 0, **changes: Any) -> RunResul
         "parameters": {"total": 1100, "trainable": 1000},
         "diagnostics": {},
         "pairing": {"init_sha256": sha("init", seed), "batches_sha256": sha("batches", seed, steps)},
-        "environment": {
-            "grng": "0.1.0",
-            "code": "0123456789abcdef",
-            "torch": "2.9.0",
-            "device": "cpu",
-            "device_name": "A CPU",
-            "threads": 1,
-        },
+        "environment": {"grng": "0.1.0", "torch": "2.9.0", "device": "cpu", "device_name": "A CPU", "threads": 1},
         "created": START + timedelta(seconds=seed),
         "finished": START + timedelta(seconds=seed + 12),
     }

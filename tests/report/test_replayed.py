@@ -15,6 +15,7 @@ from grng.report.replayed import Replayed, agreeing_digits, compare_runs
 from grng_cli.summaries.replay import verdict
 from tests.report.factory import make_result
 
+CODE = "0123456789abcdef"
 LINES: list[dict[str, Any]] = [
     {"kind": "step", "step": 1, "epoch": 1, "elapsed_s": 0.5, "train_loss": 2.302585, "lr": 0.1},
     {"kind": "step", "step": 2, "epoch": 1, "elapsed_s": 0.9, "train_loss": 2.0, "optimizer/norm": 3.0},
@@ -38,7 +39,7 @@ def pair(
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))
         if result is not False:
-            make_result("ring", 3, **result).save(tmp_path / name / "result.json")
+            make_result("ring", 3, **{"environment__code": CODE, **result}).save(tmp_path / name / "result.json")
     return compare_runs(tmp_path / "a", tmp_path / "b")
 
 
@@ -104,7 +105,7 @@ def test_other_versions_explain_a_difference(tmp_path: Path) -> None:
 def test_other_code_of_the_same_version_explains_a_difference(tmp_path: Path) -> None:
     found = pair(tmp_path, final__test_loss=0.2, environment__code="fedcba9876543210")
     (change,) = found.changes
-    assert (change.name, change.original, change.replay) == ("code", "0123456789abcdef", "fedcba9876543210")
+    assert (change.name, change.original, change.replay) == ("code", CODE, "fedcba9876543210")
     assert (found.exit_code, found.reasons) == (0, ())
 
 
