@@ -118,7 +118,7 @@ def bad_files(folder: Path, canary: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("line", [(*LINE, "--optimizer", "sgd"), COMPARE])
+@pytest.mark.parametrize("line", [(*LINE, "--optimizer", "sgd"), pytest.param(COMPARE, marks=pytest.mark.slow)])
 def test_files_that_are_no_weights_end_in_one_message(grng: Call, workdir: Path, line: tuple[object, ...]) -> None:
     canary = workdir.parent / "canary"
     expected = bad_files(workdir, canary)

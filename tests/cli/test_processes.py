@@ -44,6 +44,7 @@ def family(running: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(running.pid).children(recursive=True)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_run_a_retry(process: Start, workdir: Path) -> None:
     running = process(*COMPARE)
     wait_for(lambda: workers(workdir / "x"))

@@ -69,7 +69,7 @@ def test_json_is_one_document(done: tuple[Path, Ran]) -> None:
     ran = call(*LINE, "--workers", 0, "--output", directory, "--json")
     value = json.loads(ran.out)
     assert value == json.loads((directory / "sweep.json").read_text())
-    assert value["counts"] == {"finished": 3, "diverged": 0, "failed": 0, "running": 0}
+    assert value["counts"] == {"finished": 3, "pruned": 0, "diverged": 0, "failed": 0, "running": 0}
     assert value["best"]["config"] == str(directory / "best.yaml")
 
 

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_example_for_several_processes_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "own-loop.md").read_text(encoding="utf-8")
     section = page.partition("## Several processes\n")[2].partition("\n## ")[0]

@@ -88,7 +88,7 @@ def test_what_cells_say() -> None:
     made = make_map(sweep_of(found, *axes, objective="steps-to-target"), "lr", "damping")
     assert [column.cells[0] for column in made.columns()[1:]] == ["never", "40.0* (1 div, 1 failed)", "failed", "div"]
     json.dumps(made.document(), allow_nan=False)
-    assert made.document()["cells"][0][0] == {"value": None, "trials": 1, "diverged": 0, "failed": 0}
+    assert made.document()["cells"][0][0] == {"value": None, "trials": 1, "diverged": 0, "failed": 0, "pruned": 0}
     assert made.document()["points"][1] == {"trial": 1, "x": 2.0, "y": 1.0, "status": "finished", "value": 40.0}
 
 

@@ -57,6 +57,7 @@ def test_steps_of_a_compiled_model_are_those_of_the_model(optimizer: Any, eagerl
     assert_close(after_steps(optimizer, compile=True), after_steps(optimizer))
 
 
+@pytest.mark.slow
 def test_compiling_ahead_leaves_nothing_behind(eagerly: None) -> None:
     sessions = [after_steps("ring", 0, compile=True), after_steps("ring", 0)]
     one, other = (session.state_dict() for session in sessions)
@@ -66,6 +67,7 @@ def test_compiling_ahead_leaves_nothing_behind(eagerly: None) -> None:
     assert sessions[0].clock.elapsed_s == 0.0
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_within_the_steps(eagerly: None) -> None:
     config = run_config("ring", machine={"device": "cpu", "compile": True})
     with execution_settings(torch.device("cpu"), threads=None, compiles=True):

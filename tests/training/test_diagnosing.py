@@ -63,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, small_data: None) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("optimizer", tiered(OPTIMIZERS, ["sgd", "ring", "r-kalman", "sam"]))
+@pytest.mark.parametrize("optimizer", tiered(OPTIMIZERS, ["sgd", "ring"]))
 def test_the_run_is_bit_for_bit_the_one_without_and_resumes_as_itself(tmp_path: Path, optimizer: str) -> None:
     train(run_config(optimizer, training={"steps": 7}), tmp_path / "without")
     train(diagnosed(optimizer), tmp_path / "with")
@@ -133,7 +133,7 @@ def session_of(optimizer: str, **more: Any) -> Session:
     return build_session(diagnosed(optimizer, every=1, steps=100, **more))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", tiered(OPTIMIZERS, ["sgd", "ring", "r-kalman", "sam"]))
 def test_minibatch_gradients_are_those_that_the_optimizer_is_given(optimizer: str) -> None:
     """Recorded at the optimizer's door, with dropout, drop path and BatchNorm; two at a time over an epoch's end."""
     with preserved_rng(), closing(session_of(optimizer, names=["grad_correlation_consecutive"])) as session:

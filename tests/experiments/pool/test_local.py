@@ -235,7 +235,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("runner", ["wait_long", "ignore_everything"])
+@pytest.mark.parametrize("runner", ["wait_long", pytest.param("ignore_everything", marks=pytest.mark.slow)])
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, runner: str) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
