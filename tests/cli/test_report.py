@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from grng_cli import report_page
 from grng_cli.output import Output
+from grng_cli.summaries import overview
 from tests.cli.conftest import TINY, Call, snapshot
 from tests.report.factory import make_experiment, make_run
 from tests.report.html.runs import make_full, make_sweep
@@ -148,3 +150,20 @@ def test_thousands_of_runs_have_no_page_at_a_commands_end(
     report_page.write_at_end(tmp_path / "runs", Output())
     assert f"for the page: grng report {tmp_path / 'runs'} --format html" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "report.html").exists()
+
+
+def test_thousands_of_runs_have_no_overview_either_but_the_line_that_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "two words"
+    make_experiment(directory, {"adamw": [0.9, 0.8]})
+    for run in directory.glob("*/seed*"):
+        (run / "events.out.tfevents.1.nowhere.1.grng").touch()
+    monkeypatch.setattr(overview, "MANY", 1)
+    overview.refresh_boards([directory], Output())
+    _, _, line = capsys.readouterr().err.partition("for its overview: ")
+    assert not (directory / "@summary").exists()
+    program, *arguments = shlex.split(line)
+    assert program == "python"
+    subprocess.run([sys.executable, *arguments], check=True)
+    assert list((directory / "@summary").glob("events.out.tfevents.*"))
