@@ -76,6 +76,7 @@ def run_comparison(
             plan=plan,
             rerun=rerun,
         )
+    from grng_cli.compare_report import report_one, report_several
     from grng_cli.summaries.tuning import tuning_lines
 
     for name, one in zip(prepared.names, prepared.each, strict=True):
@@ -99,7 +100,7 @@ def run_comparison(
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    report = _report_several if tuned.several else _report
+    report = report_several if tuned.several else report_one
     with collection_put_off():
         code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
     if tuned.each[0].config.report:
@@ -262,62 +263,6 @@ def _run(prepared: PreparedWorkloads, printer: Output, *, rerun: bool) -> Compar
         )
         printer.warning(f"{how}: {state}\n  go on with: {options.invocation()}")
         return code
-
-
-def _report(
-    comparison: Comparisons,
-    workloads: PreparedWorkloads,
-    expectations: Sequence[Any],
-    printer: Output,
-    *,
-    markdown: Path | None,
-    csv: Path | None,
-) -> int:
-    from grng.experiments.claims.statements import parse_claims
-    from grng.experiments.claims.verdicts import judge_claims
-    from grng.report.load import load_experiment
-    from grng.report.tables import summarise
-    from grng_cli.live.reading_progress import reading
-    from grng_cli.summaries.compare import show
-
-    (prepared,) = workloads.each
-    config, directories = prepared.config, [comparison.directory]
-    with reading(printer) as on_read:
-        experiment = load_experiment(comparison.directory, on_read=on_read, indexes=workloads.indexes)
-    table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
-    claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
-    return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
-
-
-def _report_several(
-    comparison: Comparisons,
-    workloads: PreparedWorkloads,
-    expectations: Sequence[Any],
-    printer: Output,
-    *,
-    markdown: Path | None,
-    csv: Path | None,
-) -> int:
-    from grng.experiments.claims.statements import parse_claims
-    from grng.report.workloads import load_workloads
-    from grng_cli.live.reading_progress import reading
-    from grng_cli.summaries.workloads import show_workloads
-
-    first = workloads.each[0]
-    with reading(printer) as on_read:
-        loaded = load_workloads(comparison.directory, on_read=on_read, indexes=workloads.indexes)
-    return show_workloads(
-        loaded,
-        expectations,
-        printer,
-        claims=parse_claims(first.config.claims, first.labels),
-        columns=first.config.shown_columns,
-        margin=first.config.margin,
-        interval=first.config.interval,
-        directories=[comparison.directory],
-        markdown=markdown,
-        csv=csv,
-    )
 
 
 def _describe(prepared: PreparedWorkloads, printer: Output) -> None:
