@@ -116,7 +116,7 @@ _ROWS = (
         paper="Liu et al. 2023, arXiv 2305.14342",
         kind="second-order",
         memory="8 B: the first moment and the diagonal curvature",
-        measured="1.2 to 1.3 × AdamW's step, 8 B",
+        measured="1.2 × AdamW's step, 8 B",
         needs=("create_graph",),
         fixed=MappingProxyType({"estimator": "hutchinson"}),
     ),
@@ -129,7 +129,7 @@ _ROWS = (
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (formulas derived here)",
         kind="second-order",
         memory="4 B, and of each layer with m inputs and n outputs 8 (m² + n²) B: its two factors and their inverses",
-        measured="1.3 to 1.6 × AdamW's step, 18 to 51 B",
+        measured="1.2 to 1.6 × AdamW's step, 18 to 51 B",
         needs=("observe",),
     ),
     OptimizerInfo(
@@ -141,7 +141,7 @@ _ROWS = (
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (formulas derived here)",
         kind="second-order",
         memory="4 B, and of each layer with m inputs and n outputs 8 (m² + n²) B: its two factors and their inverses",
-        measured="3.5 to 3.7 × AdamW's step, 30 to 51 B",
+        measured="3.5 × AdamW's step, 30 to 51 B",
         needs=("observe", "create_graph"),
     ),
     OptimizerInfo(
@@ -153,7 +153,7 @@ _ROWS = (
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (recursion derived here)",
         kind="bayesian",
         memory="4 B, and 4 B for each row that a layer's filter keeps: 4 rows of each of 8 steps",
-        measured="1.5 to 2.0 × AdamW's step, 130 to 132 B",
+        measured="1.4 to 2.0 × AdamW's step, 130 to 132 B",
         needs=("observe",),
     ),
     OptimizerInfo(
@@ -165,7 +165,7 @@ _ROWS = (
         paper="Barrett & Dherin 2021, arXiv 2009.11162; Karakida et al. 2023, arXiv 2210.02720",
         kind="first-order",
         memory="4 B: the momentum",
-        measured="3.2 × AdamW's step, 4 B",
+        measured="3.2 to 3.3 × AdamW's step, 4 B",
         needs=("create_graph",),
     ),
     OptimizerInfo(
@@ -177,7 +177,7 @@ _ROWS = (
         paper="Barrett & Dherin 2021, arXiv 2009.11162; Zhao et al. 2024, arXiv 2406.09723",
         kind="first-order",
         memory="8 B: two moments",
-        measured="3.2 × AdamW's step, 8 B",
+        measured="3.3 × AdamW's step, 8 B",
         needs=("create_graph",),
     ),
     OptimizerInfo(
@@ -189,7 +189,7 @@ _ROWS = (
         paper="Foret et al. 2021, arXiv 2010.01412",
         kind="first-order",
         memory="4 B: the momentum",
-        measured="1.8 × AdamW's step, 4 B",
+        measured="1.9 × AdamW's step, 4 B",
         needs=("closure",),
     ),
 )
