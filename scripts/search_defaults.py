@@ -5,7 +5,7 @@ the mean validation accuracy. Tuning seeds (100 and up) are never used for repor
 Finished runs are kept and reused, so that the same line again goes on where it stopped.
 
     python scripts/search_defaults.py --output runs/defaults --trials 12 --workers 2
-    python scripts/search_defaults.py --output runs/defaults --table docs/defaults-search.md
+    python scripts/search_defaults.py --output runs/defaults --table docs/results/search.md
 """
 
 from __future__ import annotations
@@ -160,11 +160,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--optimizers", default=",".join(SPACES))
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--table", type=Path, help="write the table there and run nothing")
+    parser.add_argument("--table", type=Path, help="write the table there, below its head, and run nothing")
     arguments = parser.parse_args()
     if arguments.table:
         text = table(arguments.output, arguments.optimizers.split(","), arguments.models.split(","))
-        arguments.table.write_text(text, encoding="utf-8")
+        arguments.table.write_text(_head(arguments.table) + text, encoding="utf-8")
         return
     search(
         arguments.output,
@@ -174,6 +174,12 @@ def main() -> None:
         workers=arguments.workers,
         epochs=arguments.epochs,
     )
+
+
+def _head(page: Path) -> str:
+    """Return what stands before the first table of a page, which was written by hand."""
+    before, found, _ = (page.read_text(encoding="utf-8") if page.exists() else "").partition("### ")
+    return before if found else ""
 
 
 if __name__ == "__main__":
