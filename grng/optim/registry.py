@@ -153,7 +153,7 @@ _ROWS = (
         paper="Dash, Abdi, Pan, Kaski, Sun, arXiv 2601.18420 (recursion derived here)",
         kind="bayesian",
         memory="4 B, and 4 B for each row that a layer's filter keeps: 4 rows of each of 8 steps",
-        measured="1.4 to 2.0 × AdamW's step, 130 to 132 B",
+        measured="1.4 to 1.7 × AdamW's step, 130 to 132 B",
         needs=("observe",),
     ),
     OptimizerInfo(
