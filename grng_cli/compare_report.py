@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from grng.experiments.workloads.compare import Comparisons, PreparedWorkloads
 
 
-def report_one(
+def report_done(
     comparison: Comparisons,
     workloads: PreparedWorkloads,
     expectations: Sequence[Any],
@@ -21,50 +21,26 @@ def report_one(
     markdown: Path | None,
     csv: Path | None,
 ) -> int:
-    """Print the table of one workload, with claims and expectations, and return the exit code."""
+    """Print the table of one workload or of several, with claims and expectations, and return the exit code."""
     from grng.experiments.claims.statements import parse_claims
     from grng.experiments.claims.verdicts import judge_claims
     from grng.report.load import load_experiment
     from grng.report.tables import summarise
-    from grng_cli.live.reading_progress import reading
-    from grng_cli.summaries.compare import show
-
-    (prepared,) = workloads.each
-    config, directories = prepared.config, [comparison.directory]
-    with reading(printer) as on_read:
-        experiment = load_experiment(comparison.directory, on_read=on_read, indexes=workloads.indexes)
-    table = summarise(experiment, columns=config.shown_columns, margin=config.margin, interval=config.interval)
-    claims = judge_claims(parse_claims(config.claims, prepared.labels), experiment)
-    return show(table, expectations, printer, claims=claims, directories=directories, markdown=markdown, csv=csv)
-
-
-def report_several(
-    comparison: Comparisons,
-    workloads: PreparedWorkloads,
-    expectations: Sequence[Any],
-    printer: Output,
-    *,
-    markdown: Path | None,
-    csv: Path | None,
-) -> int:
-    """Print the table of several workloads, with claims and expectations, and return the exit code."""
-    from grng.experiments.claims.statements import parse_claims
     from grng.report.workloads import load_workloads
     from grng_cli.live.reading_progress import reading
+    from grng_cli.summaries.compare import show
     from grng_cli.summaries.workloads import show_workloads
 
-    first = workloads.each[0]
+    config, directory = workloads.each[0].config, comparison.directory
+    claims = parse_claims(config.claims, workloads.each[0].labels)
+    shown: dict[str, Any] = {"directories": [directory], "markdown": markdown, "csv": csv}
+    counted: dict[str, Any] = {"margin": config.margin, "interval": config.interval, "columns": config.shown_columns}
+    if workloads.several:
+        with reading(printer) as on_read:
+            loaded = load_workloads(directory, on_read=on_read, indexes=workloads.indexes)
+        return show_workloads(loaded, expectations, printer, claims=claims, **counted, **shown)
     with reading(printer) as on_read:
-        loaded = load_workloads(comparison.directory, on_read=on_read, indexes=workloads.indexes)
-    return show_workloads(
-        loaded,
-        expectations,
-        printer,
-        claims=parse_claims(first.config.claims, first.labels),
-        columns=first.config.shown_columns,
-        margin=first.config.margin,
-        interval=first.config.interval,
-        directories=[comparison.directory],
-        markdown=markdown,
-        csv=csv,
+        experiment = load_experiment(directory, on_read=on_read, indexes=workloads.indexes)
+    return show(
+        summarise(experiment, **counted), expectations, printer, claims=judge_claims(claims, experiment), **shown
     )

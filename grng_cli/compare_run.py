@@ -76,7 +76,7 @@ def run_comparison(
             plan=plan,
             rerun=rerun,
         )
-    from grng_cli.compare_report import report_one, report_several
+    from grng_cli.compare_report import report_done
     from grng_cli.summaries.tuning import tuning_lines
 
     for name, one in zip(prepared.names, prepared.each, strict=True):
@@ -100,9 +100,8 @@ def run_comparison(
     if isinstance(comparison, int):
         return comparison
     printer.chatter("")
-    report = report_several if tuned.several else report_one
     with collection_put_off():
-        code = report(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
+        code = report_done(comparison, tuned, expectations, printer, markdown=markdown, csv=csv)
     if tuned.each[0].config.report:
         from grng_cli.report_page import write_at_end
 
